@@ -14,3 +14,15 @@ pub mod supervise;
 mod sys;
 
 pub use error::{Error, Result};
+
+/// What a model program needs: `use steadfast::prelude::*`.
+pub mod prelude {
+    pub use std::process::ExitCode;
+
+    pub use serde::Deserialize;
+
+    pub use crate::error::{Error, Result};
+    pub use crate::field::{Component, Record, Stencil};
+    pub use crate::grid::{Axis, Cell, Offset, Vector, random};
+    pub use crate::record;
+}

@@ -1,1 +1,29 @@
-//! (to be written)
+//! Where the data lies: a block's memory on `ndarray`, with ghosts; records of components; sweeps of a kernel over cells.
+//!
+//! A [`Field`] holds the blocks of one rank. A [`Block`] holds one plane a component, each indexed `[z, y, x]` with x
+//! contiguous and `width` ghosts round the interior:
+//!
+//! ```text
+//!            ghosts
+//!        ┌──────────────┐
+//!        │ ┌──────────┐ │      component 0: one plane     u.at(offset) reads relative to a cell;
+//!        │ │ interior │ │      component 1: the next      a Record gathers a cell's components
+//!        │ └──────────┘ │      …                          by value
+//!        └──────────────┘
+//! ```
+//!
+//! A kernel sees one cell at a time through a [`Stencil`]. [`sweep`] checks once that the region, grown by the kernel's
+//! reach, lies in the block's memory; after that a read needs no check, which is what lets the compiler vectorise a row.
+//! This room knows nothing of other ranks, nor of what the numbers mean. Read on in [`crate::halo`].
+
+mod block;
+mod record;
+mod scalar;
+mod stencil;
+mod sweep;
+
+pub use block::{Block, Field};
+pub use record::{Component, Member, Record, Role};
+pub use scalar::{Scalar, ScalarKind};
+pub use stencil::{Observe, Old, Stencil};
+pub use sweep::sweep;

@@ -1,0 +1,277 @@
+//! A block's memory with its ghosts, and the blocks of a rank.
+
+use ndarray::{ArrayD, ArrayViewD, ArrayViewMutD, Slice};
+
+use super::{Record, Scalar};
+use crate::grid::{BlockId, Cell, Partition, Region, Tiling};
+
+/// The memory of one block: a plane a component, each `[z, y, x]` with `width` ghosts on every side.
+#[derive(Debug, Clone)]
+pub struct Block<T, const N: usize> {
+    id: BlockId,
+    interior: Region<N>,
+    memory: Region<N>,
+    stride: [usize; N],
+    data: ArrayD<T>,
+}
+
+impl<T: Scalar, const N: usize> Block<T, N> {
+    /// Zeroed memory for a block whose interior is `interior`.
+    pub fn new(id: BlockId, interior: Region<N>, width: usize, components: usize) -> Self {
+        let memory = interior.grow(width as i64);
+        let extent = memory.extent();
+        let shape: Vec<usize> = std::iter::once(components).chain(extent.into_iter().rev()).collect();
+        let mut stride = [1; N];
+        for a in 1..N {
+            stride[a] = stride[a - 1] * extent[a - 1];
+        }
+        Block { id, interior, memory, stride, data: ArrayD::default(shape) }
+    }
+
+    /// The block's place on the curve.
+    pub fn id(&self) -> BlockId {
+        self.id
+    }
+
+    /// The cells that the block owns.
+    pub fn interior(&self) -> Region<N> {
+        self.interior
+    }
+
+    /// The cells that it has memory for: the interior and the ghosts.
+    pub fn memory(&self) -> Region<N> {
+        self.memory
+    }
+
+    /// The number of components.
+    pub fn components(&self) -> usize {
+        self.data.shape()[0]
+    }
+
+    /// The distance in memory between cells that are neighbours along x, y, z.
+    pub fn stride(&self) -> [usize; N] {
+        self.stride
+    }
+
+    /// The distance in memory between two components of a cell.
+    pub fn plane(&self) -> usize {
+        self.memory.volume()
+    }
+
+    /// The position of a cell's first component in the memory.
+    ///
+    /// # Panics
+    /// If the block has no memory for the cell.
+    #[inline]
+    pub fn position(&self, cell: Cell<N>) -> usize {
+        assert!(self.memory.contains(cell), "cell {cell:?} is outside of the block's memory {:?}", self.memory);
+        (0..N).map(|a| (cell.0[a] - self.memory.lower[a]) as usize * self.stride[a]).sum()
+    }
+
+    /// All numbers, component after component.
+    pub fn data(&self) -> &[T] {
+        self.data.as_slice().expect("a block's array is contiguous from birth")
+    }
+
+    /// All numbers, component after component, to be changed.
+    pub fn data_mut(&mut self) -> &mut [T] {
+        self.data.as_slice_mut().expect("a block's array is contiguous from birth")
+    }
+
+    /// One component with its ghosts as an array `[z, y, x]`.
+    pub fn array(&self, component: usize) -> ArrayViewD<'_, T> {
+        self.data.index_axis(ndarray::Axis(0), component)
+    }
+
+    /// One component's interior as an array `[z, y, x]`.
+    pub fn interior_array(&self, component: usize) -> ArrayViewD<'_, T> {
+        let (width, mut view) = (self.width(), self.array(component));
+        for axis in 0..N {
+            view.slice_axis_inplace(ndarray::Axis(axis), Slice::new(width, Some(-width), 1));
+        }
+        view
+    }
+
+    /// One component's interior as an array `[z, y, x]`, to be changed.
+    pub fn interior_array_mut(&mut self, component: usize) -> ArrayViewMutD<'_, T> {
+        let width = self.width();
+        let mut view = self.data.index_axis_mut(ndarray::Axis(0), component);
+        for axis in 0..N {
+            view.slice_axis_inplace(ndarray::Axis(axis), Slice::new(width, Some(-width), 1));
+        }
+        view
+    }
+
+    /// The rows along x of a region, as ranges of positions in one component's plane.
+    ///
+    /// # Panics
+    /// If the block has no memory for the region.
+    pub fn rows(&self, region: &Region<N>) -> impl Iterator<Item = std::ops::Range<usize>> + use<T, N> {
+        assert!(self.memory.encloses(region), "region {region:?} is outside of the block's memory {:?}", self.memory);
+        let (lower, stride, length) = (self.memory.lower, self.stride, region.extent()[0]);
+        region.rows().map(move |row| {
+            let start: usize = (0..N).map(|a| (row.0[a] - lower[a]) as usize * stride[a]).sum();
+            start..start + length
+        })
+    }
+
+    /// What a cell holds.
+    ///
+    /// # Panics
+    /// If the block has no memory for the cell.
+    pub fn get<S: Record<Scalar = T>>(&self, cell: Cell<N>) -> S {
+        let (at, plane, data) = (self.position(cell), self.plane(), self.data());
+        S::load(|c| data[at + c * plane])
+    }
+
+    /// Sets what a cell holds.
+    ///
+    /// # Panics
+    /// If the block has no memory for the cell.
+    pub fn set<S: Record<Scalar = T>>(&mut self, cell: Cell<N>, value: S) {
+        let (at, plane) = (self.position(cell), self.plane());
+        let data = self.data_mut();
+        value.store(|c, x| data[at + c * plane] = x);
+    }
+
+    fn width(&self) -> isize {
+        (self.interior.lower[0] - self.memory.lower[0]) as isize
+    }
+}
+
+/// The blocks of one rank, along the curve, all with ghosts of the same width.
+#[derive(Debug, Clone)]
+pub struct Field<T, const N: usize> {
+    blocks: Vec<Block<T, N>>,
+    width: usize,
+    components: usize,
+}
+
+impl<T: Scalar, const N: usize> Field<T, N> {
+    /// Zeroed blocks for one rank.
+    pub fn new(tiling: &Tiling<N>, partition: &Partition, rank: usize, width: usize, components: usize) -> Self {
+        let blocks = partition.blocks(rank).map(|id| Block::new(id, tiling.region(id), width, components));
+        Field { blocks: blocks.collect(), width, components }
+    }
+
+    /// The blocks along the curve; none on a spare rank.
+    pub fn blocks(&self) -> &[Block<T, N>] {
+        &self.blocks
+    }
+
+    /// The blocks along the curve, to be changed.
+    pub fn blocks_mut(&mut self) -> &mut [Block<T, N>] {
+        &mut self.blocks
+    }
+
+    /// How many ghosts there are on every side of a block.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The number of components of a cell.
+    pub fn components(&self) -> usize {
+        self.components
+    }
+
+    /// The number of cells that the rank owns.
+    pub fn volume(&self) -> usize {
+        self.blocks.iter().map(|block| block.interior().volume()).sum()
+    }
+
+    /// The bytes that the blocks take up, ghosts included.
+    pub fn bytes(&self) -> usize {
+        self.blocks.iter().map(|block| std::mem::size_of_val(block.data())).sum()
+    }
+
+    /// A fingerprint of the interiors: the sum, modulo 2^64, of a hash of each number and its place in the domain.
+    ///
+    /// The sum over all ranks is the same for any blocks and ranks, and differs if any bit of the state differs.
+    pub fn fingerprint(&self, tiling: &Tiling<N>) -> u64 {
+        let cells = tiling.grid().cells();
+        let mut sum = 0u64;
+        for block in &self.blocks {
+            let (interior, plane, data) = (block.interior(), block.plane(), block.data());
+            for (row, range) in interior.rows().zip(block.rows(&interior)) {
+                let first = (0..N).rev().fold(0u64, |index, a| index * cells[a] as u64 + row.0[a] as u64);
+                for component in 0..self.components {
+                    let salt = crate::grid::random::mix(component as u64);
+                    let values = &data[component * plane..][range.clone()];
+                    for (i, value) in values.iter().enumerate() {
+                        let place = crate::grid::random::mix(salt ^ (first + i as u64));
+                        sum = sum.wrapping_add(crate::grid::random::mix(place ^ value.to_bits64()));
+                    }
+                }
+            }
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid::{Grid, Vector};
+
+    fn field(shape: [usize; 2], ranks: usize, rank: usize) -> (Tiling<2>, Field<f64, 2>) {
+        let grid = Grid::new([7, 5], Vector::ZERO, Vector([1.0; 2]), [true; 2]).unwrap();
+        let tiling = Tiling::new(grid, shape).unwrap();
+        let partition = Partition::by_cost(&vec![1.0; tiling.len()], ranks);
+        let mut field = Field::new(&tiling, &partition, rank, 2, 1);
+        for block in field.blocks_mut() {
+            for cell in block.interior().cells() {
+                block.set(cell, (cell.0[0] + 100 * cell.0[1]) as f64);
+            }
+        }
+        (tiling, field)
+    }
+
+    #[test]
+    fn arrays_are_indexed_z_y_x() {
+        let (_, field) = field([7, 5], 1, 0);
+        let block = &field.blocks()[0];
+        assert_eq!(block.array(0).shape(), [9, 11]);
+        assert_eq!(block.interior_array(0).shape(), [5, 7]);
+        assert_eq!(block.interior_array(0)[[4, 6]], 406.0);
+        assert_eq!(block.array(0)[[2, 3]], 1.0);
+        assert_eq!(block.get::<f64>(Cell([3, 2])), 203.0);
+    }
+
+    #[test]
+    fn rows_are_contiguous_in_memory() {
+        let (_, field) = field([7, 5], 1, 0);
+        let block = &field.blocks()[0];
+        let rows: Vec<_> = block.rows(&Region::new([1, 1], [3, 3])).map(|r| block.data()[r].to_vec()).collect();
+        assert_eq!(rows, [[101.0, 102.0], [201.0, 202.0]]);
+    }
+
+    #[test]
+    fn the_fingerprint_is_the_same_for_any_blocks_and_ranks() {
+        let (tiling, whole) = field([7, 5], 1, 0);
+        let expected = whole.fingerprint(&tiling);
+        for shape in [[2, 2], [7, 1], [3, 4]] {
+            for ranks in 1..5 {
+                let parts = (0..ranks).map(|rank| {
+                    let (tiling, part) = field(shape, ranks, rank);
+                    part.fingerprint(&tiling)
+                });
+                assert_eq!(parts.fold(0, u64::wrapping_add), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_notices_one_bit_and_a_swap() {
+        let (tiling, mut field) = field([7, 5], 1, 0);
+        let expected = field.fingerprint(&tiling);
+        let block = &mut field.blocks_mut()[0];
+        let (a, b) = (block.get::<f64>(Cell([0, 0])), block.get::<f64>(Cell([1, 0])));
+        block.set(Cell([0, 0]), b);
+        block.set(Cell([1, 0]), a);
+        assert_ne!(field.fingerprint(&tiling), expected);
+        let block = &mut field.blocks_mut()[0];
+        block.set(Cell([0, 0]), -a);
+        block.set(Cell([1, 0]), b);
+        assert_ne!(field.fingerprint(&tiling), expected, "0 and -0 differ in a bit");
+    }
+}

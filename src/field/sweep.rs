@@ -1,0 +1,171 @@
+//! One pass of a kernel over a region of a block.
+
+use super::stencil::Bounds;
+use super::{Block, Observe, Old, Record, Stencil};
+use crate::grid::{Grid, Region};
+
+/// Sets every cell of `region` in `out` to `kernel(before, u)`, where `u` reads `source` round the cell and `before` is
+/// what `old` names; then shows each row's interior cells to `observe` while they are in the cache.
+///
+/// Rows run along x, which is contiguous, so that the compiler can vectorise the kernel. The region may reach into the
+/// ghosts, as far as `source` has valid values within `reach` of it.
+///
+/// # Panics
+/// If the region grown by `reach` leaves the block's memory, or the buffers differ in shape.
+///
+/// # Example
+/// ```
+/// use steadfast::field::{sweep, Block, Old};
+/// use steadfast::grid::{Axis, BlockId, Cell, Grid, Region, Vector};
+///
+/// let grid = Grid::new([8], Vector([0.0]), Vector([8.0]), [true]).unwrap();
+/// let mut u = Block::<f64, 1>::new(BlockId(0), grid.region(), 1, 1);
+/// let mut mean = u.clone();
+/// for cell in u.memory().cells() {
+///     u.set(cell, cell.0[0] as f64);
+/// }
+/// let x = Axis::new(0);
+/// sweep(&grid, &u, Old::Source, &mut mean, &grid.region(), 1, |_, u| 0.5 * (u.at(-x) + u.at(x)), &mut ());
+/// assert_eq!(mean.get::<f64>(Cell([3])), 3.0);
+/// ```
+#[expect(clippy::too_many_arguments, reason = "a sweep is what these eight say, and each is of its own type")]
+pub fn sweep<S: Record, const N: usize>(
+    grid: &Grid<N>,
+    source: &Block<S::Scalar, N>,
+    old: Old<'_, S::Scalar, N>,
+    out: &mut Block<S::Scalar, N>,
+    region: &Region<N>,
+    reach: usize,
+    kernel: impl Fn(S, Stencil<'_, S, N>) -> S,
+    observe: &mut impl Observe<S>,
+) {
+    if !region.is_empty() {
+        Bounds::check::<S>(grid, source, &old, out, region, reach).run(source, old, out, kernel, observe);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid::{Axis, BlockId, Cell, Offset, Vector};
+
+    crate::record! {
+        /// Two numbers.
+        struct Two: f64 {
+            /// First.
+            a: f64 = "1",
+            /// Second.
+            b: f64 = "1",
+        }
+    }
+
+    fn numbered() -> (Grid<3>, Block<f64, 3>) {
+        let grid = Grid::new([6, 5, 4], Vector::ZERO, Vector([6.0, 10.0, 16.0]), [false; 3]).unwrap();
+        let mut block = Block::new(BlockId(0), grid.region(), 2, 2);
+        for cell in block.memory().cells() {
+            let [x, y, z] = cell.0.map(|i| i as f64);
+            block.set(cell, Two { a: x + 100.0 * y + 10_000.0 * z, b: -x });
+        }
+        (grid, block)
+    }
+
+    #[test]
+    fn a_stencil_reads_the_cells_that_its_offsets_name() {
+        let (grid, source) = numbered();
+        let [x, y, z] = [0, 1, 2].map(Axis::<3>::new);
+        let mut out = source.clone();
+        let region = grid.region().grow(1);
+        sweep(
+            &grid,
+            &source,
+            Old::Source,
+            &mut out,
+            &region,
+            1,
+            |before: Two, u| Two { a: u.at(x - y).a + u.at(-z).a - before.a, b: u.here().b + u.at(x + y + z).b },
+            &mut (),
+        );
+        for cell in region.cells() {
+            let read = |offset: Offset<3>| source.get::<Two>(cell + offset);
+            let expected = Two {
+                a: read(x - y).a + read(-z).a - read(Offset::ZERO).a,
+                b: read(Offset::ZERO).b + read(x + y + z).b,
+            };
+            assert_eq!(out.get::<Two>(cell), expected);
+        }
+        assert_eq!(
+            out.get::<Two>(Cell([-2, -2, -2])),
+            source.get::<Two>(Cell([-2, -2, -2])),
+            "outside of the region nothing is written"
+        );
+    }
+
+    #[test]
+    fn positions_and_spacings_are_the_grids() {
+        let (grid, source) = numbered();
+        let mut out = source.clone();
+        let y = Axis::<3>::new(1);
+        sweep(
+            &grid,
+            &source,
+            Old::Source,
+            &mut out,
+            &grid.region(),
+            0,
+            |_: Two, u| Two { a: u.position()[1], b: u.spacing(y) },
+            &mut (),
+        );
+        let cell = Cell([5, 3, 1]);
+        assert_eq!(out.get::<Two>(cell), Two { a: grid.centre(cell)[1], b: 2.0 });
+    }
+
+    #[test]
+    fn the_value_before_comes_from_where_it_was_asked_for() {
+        let (grid, source) = numbered();
+        let mut third = source.clone();
+        third.data_mut().fill(7.0);
+        let cell = Cell([1, 1, 1]);
+        for (old, expected) in
+            [(Old::Source, source.get::<Two>(cell).a), (Old::Separate(&third), 7.0), (Old::InPlace, 3.0)]
+        {
+            let mut out = source.clone();
+            out.data_mut().fill(3.0);
+            sweep(&grid, &source, old, &mut out, &grid.region(), 1, |before: Two, _| before, &mut ());
+            assert_eq!(out.get::<Two>(cell).a, expected);
+        }
+    }
+
+    #[test]
+    fn an_observer_sees_each_interior_cell_once_and_no_ghost() {
+        struct Sum(f64, usize);
+        impl Observe<Two> for Sum {
+            fn row(&mut self, length: usize, get: impl Fn(usize) -> Two) {
+                self.1 += length;
+                self.0 += (0..length).map(|i| get(i).a).sum::<f64>();
+            }
+        }
+        let (grid, source) = numbered();
+        let mut out = source.clone();
+        let mut sum = Sum(0.0, 0);
+        sweep(&grid, &source, Old::Source, &mut out, &grid.region().grow(1), 1, |before: Two, _| before, &mut sum);
+        assert_eq!(sum.1, grid.volume());
+        assert_eq!(sum.0, grid.region().cells().map(|cell| source.get::<Two>(cell).a).sum::<f64>());
+    }
+
+    #[test]
+    #[should_panic(expected = "farther than its REACH")]
+    fn reading_farther_than_the_reach_is_refused() {
+        let (grid, source) = numbered();
+        let mut out = source.clone();
+        let x = Axis::<3>::new(0);
+        sweep(&grid, &source, Old::Source, &mut out, &grid.region(), 1, |_: Two, u| u.at(2 * x), &mut ());
+    }
+
+    #[test]
+    #[should_panic(expected = "leaves the block's memory")]
+    fn a_region_too_near_to_the_end_of_the_memory_is_refused() {
+        let (grid, source) = numbered();
+        let mut out = source.clone();
+        sweep(&grid, &source, Old::Source, &mut out, &grid.region().grow(2), 1, |before: Two, _| before, &mut ());
+    }
+}
