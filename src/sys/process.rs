@@ -4,12 +4,14 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -133,6 +135,52 @@ pub(crate) fn spawn_bound(command: &mut Command) -> io::Result<Child> {
     command.spawn()
 }
 
+/// The signal that killed the process `pid`, as long as its parent has not asked for it.
+///
+/// A parent usually asks within microseconds, so that none is an answer to expect.
+pub(crate) fn signal_that_killed(pid: u32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Field 52 of proc(5), the last one, is the status as wait(2) gives it; a living process shows 0.
+    let status: i32 = stat.split_ascii_whitespace().nth_back(0)?.parse().ok()?;
+    Some(status & 0x7f).filter(|&signal| signal != 0)
+}
+
+/// A handle that tells the death of one process, whoever its parent is (pidfd_open(2), Linux 5.3).
+#[derive(Debug)]
+pub(crate) struct DeathWatch(OwnedFd);
+
+impl DeathWatch {
+    /// Begins to watch the process that bears `pid` now.
+    pub(crate) fn over(pid: u32) -> io::Result<DeathWatch> {
+        // SAFETY: pidfd_open takes two integers and touches no memory of ours.
+        #[allow(unsafe_code)]
+        let handle = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
+        let handle = Errno::result(handle)?;
+        let handle = RawFd::try_from(handle).expect("a file descriptor is a small number");
+        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+        #[allow(unsafe_code)]
+        Ok(DeathWatch(unsafe { OwnedFd::from_raw_fd(handle) }))
+    }
+
+    /// Waits until one of the watched processes is dead, a signal comes, or `limit` is over; gives the places of the dead.
+    pub(crate) fn wait_for_any(watches: &[&DeathWatch], limit: Duration) -> io::Result<Vec<usize>> {
+        let mut polled: Vec<_> = watches.iter().map(|watch| PollFd::new(watch.0.as_fd(), PollFlags::POLLIN)).collect();
+        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        match poll(&mut polled, limit) {
+            Ok(_) => Ok((0..polled.len()).filter(|&i| polled[i].any() == Some(true)).collect()),
+            Err(Errno::EINTR) => Ok(Vec::new()),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+}
+
+/// Whether `pid` is this process's child, or a child's child, and so on.
+pub(crate) fn is_descendant(pid: u32) -> bool {
+    let this = std::process::id();
+    std::iter::successors(Condition::of(pid), |condition| Condition::of(condition.parent))
+        .any(|condition| condition.parent == this)
+}
+
 /// All living descendants of `root`, nearest generations first.
 pub(crate) fn descendants(root: u32) -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
@@ -172,9 +220,9 @@ pub(crate) fn kill_descendants(root: u32, limit: Duration) -> Vec<u32> {
     }
 }
 
-/// Sends a signal to one process; one that is gone is no error.
-pub(crate) fn terminate(pid: u32) {
-    let _ = kill(pid_of(pid), Signal::SIGKILL);
+/// Asks a process to end (SIGTERM); one that is gone is no error.
+pub(crate) fn ask_to_end(pid: u32) {
+    let _ = kill(pid_of(pid), Signal::SIGTERM);
 }
 
 /// Takes the exit statuses of all dead children, so that no zombie stays.
@@ -221,14 +269,25 @@ mod tests {
             std::thread::yield_now();
         }
         let children = descendants(shell.id());
-        terminate(shell.id());
+        assert!(kill_descendants(shell.id(), Duration::from_secs(10)).is_empty());
+        shell.kill().unwrap();
         shell.wait().unwrap();
-        for &pid in &children {
-            terminate(pid);
-        }
         while children.iter().any(|&pid| Condition::of(pid).is_some()) {
             assert!(Instant::now() < end, "a killed child still lives");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_death_is_told_at_once_and_with_its_signal() {
+        let mut child = spawn_bound(Command::new("sleep").arg("1000")).unwrap();
+        assert!(is_descendant(child.id()));
+        let watch = DeathWatch::over(child.id()).unwrap();
+        assert!(DeathWatch::wait_for_any(&[&watch], Duration::ZERO).unwrap().is_empty());
+        child.kill().unwrap();
+        assert_eq!(DeathWatch::wait_for_any(&[&watch], Duration::from_secs(10)).unwrap(), [0]);
+        assert_eq!(signal_that_killed(child.id()), Some(9));
+        child.wait().unwrap();
+        assert_eq!(signal_that_killed(child.id()), None);
     }
 }
