@@ -1,1 +1,77 @@
-//! (to be written)
+//! The command line: one file a command, and the only room that prints.
+//!
+//! Data goes to stdout, everything else to stderr; `--json` is for programs. Nothing needs colour to be read, and
+//! NO_COLOR is respected. Exit codes: 0 finished, 1 failed, 2 bad command or case, 75 interrupted and resumable.
+//!
+//! A command's file has its arguments (`Args`), which double as its help, and a function `run`. Read [`launch`] next, or
+//! whatever command you came for; [`show`] says how numbers and tables look.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Result};
+
+pub mod launch;
+pub mod list;
+pub mod prune;
+pub mod show;
+pub mod status;
+
+/// Runs simulations through failures, and looks at what they leave.
+#[derive(Debug, Parser)]
+#[command(name = "steadfast", version, propagate_version = true, arg_required_else_help = true)]
+struct Tool {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Launch(launch::Args),
+    Status(status::Args),
+    List(list::Args),
+    Prune(prune::Args),
+}
+
+impl Command {
+    fn run(&self) -> Result<ExitCode> {
+        match self {
+            Command::Launch(args) => launch::run(args),
+            Command::Status(args) => status::run(args),
+            Command::List(args) => list::run(args),
+            Command::Prune(args) => prune::run(args),
+        }
+    }
+}
+
+/// The tool `steadfast`: parses its command line, runs the command, and gives the exit code.
+pub fn main() -> ExitCode {
+    let tool = Tool::parse();
+    start_log();
+    tool.command.run().unwrap_or_else(|error| report(&error))
+}
+
+/// Sends warnings to stderr, and more if RUST_LOG asks for it.
+pub fn start_log() {
+    let wish = env_logger::Env::default().default_filter_or("warn");
+    // A program that has set up its own log before keeps it.
+    let _ = env_logger::Builder::from_env(wish).format_timestamp(None).format_target(false).try_init();
+}
+
+/// Prints an error as every command does, and gives the exit code that belongs to it.
+pub fn report(error: &Error) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(error.exit_code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Tool::command().debug_assert();
+    }
+}

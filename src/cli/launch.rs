@@ -1,0 +1,130 @@
+//! `steadfast launch`: runs a program under the supervisor.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::rundir::RunDirectory;
+use crate::supervise::{Launcher, Plan, launcher, supervise};
+
+/// Run a program on N ranks, and bring it back after failures.
+///
+/// The ranks are launched under mpirun, mpiexec or srun and watched. When one dies or no longer moves, all are ended and
+/// launched again, and the program goes on from its newest good checkpoint. SIGINT, SIGTERM and SIGUSR1 make the ranks
+/// save and stop; a second SIGINT ends them at once.
+///
+/// Exit codes: 0 finished, 1 failed, 2 bad command or case, 75 stopped (the same command goes on), 130 stopped at once.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many ranks compute.
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    ranks: u32,
+
+    /// The launcher: mpirun, mpiexec, srun, a path, or auto (the first on PATH that fits the program's MPI).
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    launcher: String,
+
+    /// An option for the launcher, before the program; may be repeated.
+    #[arg(long = "launcher-arg", value_name = "OPTION", allow_hyphen_values = true)]
+    launcher_arguments: Vec<OsString>,
+
+    /// The run directory [default: the program's own --dir, STEADFAST_DIR, or NAME.run for NAME.toml].
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// Give up after so many failures in a row without a newer checkpoint.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    max_failures_without_progress: u32,
+
+    /// Take ranks that compute for hung when they do not move for so long.
+    ///
+    /// A model whose steps take long is waited for ten times as long as its longest step so far; starting and reading
+    /// may take 6 times, writing 18 times as long.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    hang_after: Duration,
+
+    /// How long the ranks may take to save when they are asked to stop.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    grace: Duration,
+
+    /// The program and its arguments, as in: -- heat run CASE.toml
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Supervises the run to its end.
+///
+/// # Errors
+///
+/// A bad command, if program or launcher are missing or the run directory is unclear; otherwise as [`supervise`].
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let program = launcher::find(&args.command[0]).ok_or_else(|| {
+        Error::case(format!("the program \"{}\" is no executable file and not on PATH", args.command[0].display()))
+            .hint("name it with its path, as in ./target/release/heat")
+    })?;
+    let plan = Plan {
+        launcher: Launcher::choose(&args.launcher, &program)?,
+        launcher_arguments: args.launcher_arguments.clone(),
+        ranks: args.ranks as usize,
+        directory: absolute(&directory(args.dir.as_deref(), &args.command)?)?,
+        command: std::iter::once(program.into()).chain(args.command[1..].iter().cloned()).collect(),
+        failures_allowed: args.max_failures_without_progress,
+        hang_after: args.hang_after,
+        grace: args.grace,
+    };
+    eprintln!("steadfast: run directory {}", plan.directory.root().display());
+    let verdict = supervise(&plan, &mut |line| eprintln!("steadfast: {line}"))?;
+    eprintln!("steadfast: {}", verdict.why);
+    Ok(ExitCode::from(verdict.exit_code))
+}
+
+/// The run directory, which supervisor and program must agree on.
+fn directory(asked: Option<&Path>, command: &[OsString]) -> Result<RunDirectory> {
+    let Some(asked) = asked else { return RunDirectory::of_command(command) };
+    match RunDirectory::asked_in(command) {
+        Some(own) if own.root() != asked => Err(Error::case(format!(
+            "the run directory is to be {} for the supervisor and {} for the program",
+            asked.display(),
+            own.root().display()
+        ))
+        .hint("name it once")),
+        _ => Ok(RunDirectory::new(asked)),
+    }
+}
+
+/// The ranks may start elsewhere: they get the whole path.
+fn absolute(run: &RunDirectory) -> Result<RunDirectory> {
+    let path = std::path::absolute(run.root());
+    path.map(RunDirectory::new).map_err(|cause| Error::io("find the run directory", run.root(), &cause))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| "must be a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "must be more than 0 seconds".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_run_has_one_directory() {
+        let command: Vec<OsString> = ["heat", "run", "a.toml", "--dir", "x"].map(OsString::from).into();
+        assert!(directory(Some(Path::new("x")), &command).is_ok());
+        assert_eq!(directory(Some(Path::new("y")), &command).unwrap_err().exit_code(), 2);
+        assert_eq!(directory(None, &command).unwrap().root(), Path::new("x"));
+    }
+
+    #[test]
+    fn durations_are_positive_numbers_of_seconds() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["0", "-1", "soon", "inf", "nan"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

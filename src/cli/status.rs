@@ -1,0 +1,218 @@
+//! `steadfast status`: what a run does and did.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::show;
+use crate::error::Result;
+use crate::rundir::{CheckpointEntry, Entry, Event, Finished, Holder, Journal, Lease, RunDirectory, State, Status};
+
+/// How many of the last events are shown.
+const LAST_EVENTS: usize = 5;
+
+/// Show what a run does and did.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run directory.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+
+    /// Print JSON for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Everything there is to say about a run.
+#[derive(Serialize)]
+struct Report {
+    directory: PathBuf,
+    /// One of waiting, running, lost, finished, stopped, failed.
+    state: &'static str,
+    status: Option<Status>,
+    newest_checkpoint: Option<u64>,
+    checkpoints: usize,
+    attempts: usize,
+    failures: usize,
+    ranks: Option<Holder>,
+    supervisor: Option<Holder>,
+    finished: Option<Finished>,
+    last_events: Vec<Entry>,
+}
+
+/// Shows the status of a run directory.
+///
+/// # Errors
+///
+/// A bad command, if the directory holds no run; an I/O error, if it cannot be read.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let run = RunDirectory::open(&args.dir)?;
+    let checkpoints = run.checkpoints()?;
+    let report = Report::of(&run, &checkpoints)?;
+    match args.json {
+        true => show::json(&report)?,
+        false => show::data(&report.text(checkpoints.first()))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Report {
+    fn of(run: &RunDirectory, checkpoints: &[CheckpointEntry]) -> Result<Report> {
+        let journal = Journal::read(run)?;
+        let status = Status::read(run)?;
+        let finished = Finished::read(run)?;
+        let ranks = Lease::holder_of(&run.lease());
+        let supervisor = Lease::holder_of(&run.supervisor_lock());
+        Ok(Report {
+            directory: run.root().to_owned(),
+            state: state(status.as_ref(), finished.is_some(), ranks.is_some(), supervisor.is_some()),
+            status,
+            newest_checkpoint: checkpoints.first().map(|entry| entry.step),
+            checkpoints: checkpoints.len(),
+            attempts: attempts(&journal),
+            failures: failures(&journal),
+            ranks,
+            supervisor,
+            finished,
+            last_events: journal[journal.len().saturating_sub(LAST_EVENTS)..].to_vec(),
+        })
+    }
+
+    fn text(&self, newest: Option<&CheckpointEntry>) -> String {
+        let mut lines = vec![("run", self.directory.display().to_string()), ("state", self.state.to_owned())];
+        if let Some(status) = &self.status {
+            lines.push(("program", self.program(status)));
+            lines.push(("step", show::count(status.step)));
+            lines.push(("time", time(status)));
+            if self.state == "running" {
+                lines.push(("rate", format!("{}cells/s", show::rate(status.rate))));
+                if let Some(eta) = status.eta.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+                    lines.push(("ends in", show::duration(eta)));
+                }
+                lines.push(("updated", format!("{} ago", show::duration(since(status.updated)))));
+            }
+        }
+        lines.push(("checkpoint", checkpoint(newest, self.checkpoints)));
+        lines.push(("attempts", format!("{}, of which {} failed", self.attempts, self.failures)));
+        lines.push(("ranks", holder(self.ranks.as_ref())));
+        lines.push(("supervisor", holder(self.supervisor.as_ref())));
+        if let Some(finished) = &self.finished {
+            lines.push(("state hash", format!("{:016x}", finished.state_hash)));
+        }
+        let mut text = show::pairs(&lines);
+        if !self.last_events.is_empty() {
+            text.push('\n');
+        }
+        for entry in &self.last_events {
+            text.push_str(&format!("{}  attempt {}: {}\n", entry.time.strftime("%F %TZ"), entry.attempt, entry.event));
+        }
+        text
+    }
+
+    fn program(&self, status: &Status) -> String {
+        let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+        let (ranks, threads) = (plural(status.ranks, "rank"), plural(status.threads, "thread"));
+        format!("{}, {} cells, {ranks} of {threads}", status.program, show::count(status.cells))
+    }
+}
+
+/// The state in a word; what the status file says holds only as long as somebody holds the lease.
+fn state(status: Option<&Status>, finished: bool, ranks: bool, supervisor: bool) -> &'static str {
+    match status.map(|status| status.state) {
+        _ if ranks => "running",
+        _ if finished => "finished",
+        // The ranks are about to be launched, or launched again.
+        _ if supervisor => "waiting",
+        Some(State::Running) => "lost",
+        Some(state) => state.name(),
+        None => "waiting",
+    }
+}
+
+/// Attempts that left a trace.
+fn attempts(journal: &[Entry]) -> usize {
+    let mut numbers: Vec<u32> = journal.iter().map(|entry| entry.attempt).filter(|&attempt| attempt > 0).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers.len()
+}
+
+/// Attempts that ended, and neither finished nor stopped as they were asked to.
+fn failures(journal: &[Entry]) -> usize {
+    let good = |number: u32| {
+        let mut events = journal.iter().filter(|entry| entry.attempt == number).map(|entry| &entry.event);
+        events.any(|event| match event {
+            Event::Finished { .. } | Event::Stopped { .. } => true,
+            Event::Decision { what, .. } => what == "finished",
+            _ => false,
+        })
+    };
+    let ended = |event: &Event| matches!(event, Event::AttemptEnded { .. } | Event::Failed { .. });
+    let mut numbers: Vec<u32> = journal.iter().filter(|entry| ended(&entry.event)).map(|entry| entry.attempt).collect();
+    numbers.dedup();
+    numbers.into_iter().filter(|&number| !good(number)).count()
+}
+
+fn time(status: &Status) -> String {
+    match status.end_time {
+        Some(end) if end > 0.0 => format!("{} of {end} ({:.1} %)", status.time, 100.0 * status.time / end),
+        _ => status.time.to_string(),
+    }
+}
+
+fn checkpoint(newest: Option<&CheckpointEntry>, number: usize) -> String {
+    match newest {
+        Some(entry) => {
+            let age = entry.modified.elapsed().unwrap_or_default();
+            format!("step {}, {} old, {number} kept", show::count(entry.step), show::duration(age))
+        }
+        None => "none yet".into(),
+    }
+}
+
+fn holder(holder: Option<&Holder>) -> String {
+    match holder {
+        Some(holder) => format!("process {} on {} since {}", holder.pid, holder.host, holder.since),
+        None => "none".into(),
+    }
+}
+
+fn since(time: Timestamp) -> Duration {
+    Duration::try_from(Timestamp::now().duration_since(time)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_nobody_holds_does_not_run() {
+        assert_eq!(state(None, false, true, true), "running");
+        assert_eq!(state(None, true, false, true), "finished");
+        assert_eq!(state(None, false, false, true), "waiting");
+        assert_eq!(state(None, false, false, false), "waiting");
+    }
+
+    #[test]
+    fn attempts_and_failures_are_counted_by_the_journal() {
+        let room = tempfile::tempdir().unwrap();
+        let run = RunDirectory::new(room.path());
+        let ended = || Event::AttemptEnded { outcome: "x".into(), step: 1 };
+        for (attempt, event) in [
+            (1, ended()),
+            (1, Event::Decision { what: "relaunch".into(), why: "x".into() }),
+            (2, Event::Failed { error: crate::Error::case("x") }),
+            (2, ended()),
+            (3, Event::Finished { step: 1, time: 1.0, hash: "0".into() }),
+            (3, ended()),
+            (4, Event::StopRequested { reason: "x".into() }),
+        ] {
+            Journal::new(&run, attempt).append(event);
+        }
+        let journal = Journal::read(&run).unwrap();
+        assert_eq!((attempts(&journal), failures(&journal)), (4, 2));
+    }
+}

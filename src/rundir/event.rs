@@ -1,0 +1,184 @@
+//! What can happen to a run, as the journal tells it: to programs by name and fields, to people by a sentence.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::record::Phase;
+use crate::error::Error;
+
+/// One thing that happened; its `Display` is the sentence that stands beside it in the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// The ranks began to compute.
+    Started {
+        /// The run's own name, the same in all its attempts and checkpoints.
+        run_id: String,
+        /// How many ranks compute.
+        ranks: usize,
+        /// The program's name.
+        program: String,
+        /// The step of the checkpoint that the run goes on from; none for a fresh start.
+        resumed_from: Option<u64>,
+    },
+    /// A checkpoint was committed: it is complete, verified, and on stable storage.
+    CheckpointCommitted {
+        /// The step after which it was taken.
+        step: u64,
+        /// The simulated time of that state; `time` in a line of the journal is the wall clock's.
+        #[serde(rename = "simulated_time")]
+        time: f64,
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        bytes: u64,
+        /// From the first copy to the commit, in seconds.
+        seconds: f64,
+        /// How long the sweeps stood still for it, in seconds.
+        stall: f64,
+    },
+    /// A checkpoint was looked at for a restart, and refused.
+    CheckpointRejected {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A checkpoint could not be written; the run goes on with the one before.
+    CheckpointFailed {
+        /// The step after which it was taken.
+        step: u64,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The run was asked to stop, and did, after saving.
+    Stopped {
+        /// Who or what asked.
+        reason: String,
+        /// The last step.
+        step: u64,
+    },
+    /// The run reached its end.
+    Finished {
+        /// The last step.
+        step: u64,
+        /// The simulated time at the end.
+        #[serde(rename = "simulated_time")]
+        time: f64,
+        /// The hash of the final state, 16 hexadecimal digits.
+        hash: String,
+    },
+    /// The ranks ended with an error that they agreed on.
+    Failed {
+        /// The error.
+        error: Error,
+    },
+    /// The supervisor launched the ranks.
+    AttemptLaunched {
+        /// The launcher, and how it was chosen.
+        launcher: String,
+        /// How many ranks were asked for.
+        ranks: usize,
+        /// The command line as it was called.
+        command: Vec<String>,
+    },
+    /// All processes of an attempt are gone.
+    AttemptEnded {
+        /// How it ended.
+        outcome: String,
+        /// The furthest step seen.
+        step: u64,
+    },
+    /// The supervisor decided what comes next.
+    Decision {
+        /// What it does.
+        what: String,
+        /// For which reason.
+        why: String,
+    },
+    /// A rank died while the others still worked.
+    RankDied {
+        /// The rank.
+        rank: usize,
+        /// Its node.
+        node: String,
+        /// Its process.
+        pid: u32,
+        /// What it was doing.
+        phase: Phase,
+        /// In which step.
+        step: u64,
+    },
+    /// A rank no longer moved.
+    RankHung {
+        /// The rank.
+        rank: usize,
+        /// Its node.
+        node: String,
+        /// Its process.
+        pid: u32,
+        /// What it was doing.
+        phase: Phase,
+        /// In which step.
+        step: u64,
+        /// For how long it did not move, in seconds.
+        seconds: f64,
+    },
+    /// Somebody asked for a stop.
+    StopRequested {
+        /// Who or what asked.
+        reason: String,
+    },
+    /// Something that a later version wrote.
+    #[serde(other)]
+    Unknown,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Started { program, ranks, resumed_from: None, .. } => {
+                write!(f, "{program} starts fresh on {}", Ranks(*ranks))
+            }
+            Event::Started { program, ranks, resumed_from: Some(step), .. } => {
+                write!(f, "{program} goes on from step {step} on {}", Ranks(*ranks))
+            }
+            Event::CheckpointCommitted { step, seconds, stall, .. } => {
+                write!(f, "the checkpoint of step {step} is committed after {seconds:.3} s (sweeps stood {stall:.3} s)")
+            }
+            Event::CheckpointRejected { path, reason } => {
+                write!(f, "the checkpoint {} is refused: {reason}", path.display())
+            }
+            Event::CheckpointFailed { step, reason } => {
+                write!(f, "the checkpoint of step {step} could not be written: {reason}")
+            }
+            Event::Stopped { reason, step } => write!(f, "stopped in step {step} after saving: {reason}"),
+            Event::Finished { step, time, hash } => write!(f, "finished at time {time} in step {step}, state {hash}"),
+            Event::Failed { error } => write!(f, "failed: {}", error.message()),
+            Event::AttemptLaunched { launcher, ranks, .. } => write!(f, "{} launched by {launcher}", Ranks(*ranks)),
+            Event::AttemptEnded { outcome, step } => write!(f, "{outcome}; the furthest step seen was {step}"),
+            Event::Decision { what, why } => write!(f, "{what}: {why}"),
+            Event::RankDied { rank, node, pid, phase, step } => {
+                write!(f, "rank {rank} on node {node} (pid {pid}) died in step {step} (phase {phase})")
+            }
+            Event::RankHung { rank, node, pid, phase, step, seconds } => write!(
+                f,
+                "rank {rank} on node {node} (pid {pid}) has not moved for {seconds:.1} s in step {step} (phase {phase})"
+            ),
+            Event::StopRequested { reason } => write!(f, "asked to stop: {reason}"),
+            Event::Unknown => write!(f, "something that this version does not know"),
+        }
+    }
+}
+
+/// A number of ranks in words.
+struct Ranks(usize);
+
+impl fmt::Display for Ranks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rank{}", self.0, if self.0 == 1 { "" } else { "s" })
+    }
+}

@@ -1,0 +1,213 @@
+//! Who may touch the run: a lock with an epoch, so that two launches never write into one run.
+//!
+//! The lock is flock(2) on a file that is never removed: the kernel releases it when its holder dies, in whatever way. The
+//! file's text tells people who holds it. The epoch counts the holders for good: work that was begun under one epoch
+//! must not be committed under another.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::{Timestamp, Unit};
+use serde::{Deserialize, Serialize};
+
+use super::directory::RunDirectory;
+use crate::error::{Error, Kind, Result};
+use crate::sys::process::host;
+
+/// How long to wait for a holder that is just dying, or for a reader that just looks.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The text has one size, so that a new one replaces the old whole within one disk sector.
+const TEXT_BYTES: usize = 256;
+
+/// Who holds a lease, or held it last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The holder's host.
+    pub host: String,
+    /// The holder's process there.
+    pub pid: u32,
+    /// How many holders there have been, this one included.
+    pub epoch: u64,
+    /// Since when it holds the lease.
+    pub since: Timestamp,
+}
+
+/// A lease that this process holds, until it is dropped or the process dies.
+#[derive(Debug)]
+pub struct Lease {
+    file: File,
+    path: PathBuf,
+    holder: Holder,
+}
+
+impl Lease {
+    /// Takes the lease of the running attempt; rank 0 holds it for its whole life.
+    ///
+    /// # Errors
+    ///
+    /// A run error that names the holder, if somebody else has it; an I/O error, if the file system refuses.
+    pub fn of_attempt(run: &RunDirectory) -> Result<Lease> {
+        Self::acquire(
+            run.lease(),
+            "the run",
+            "wait until it ends, ask it to stop (steadfast status tells more), or use another --dir",
+        )
+    }
+
+    /// Takes the lease of the supervisor.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lease::of_attempt`].
+    pub fn of_supervisor(run: &RunDirectory) -> Result<Lease> {
+        Self::acquire(
+            run.supervisor_lock(),
+            "the supervision of the run",
+            "look at it with steadfast status, stop it with SIGTERM, or use another --dir",
+        )
+    }
+
+    /// Who holds the lease in the file at `path` right now, if anybody does.
+    pub fn holder_of(path: &Path) -> Option<Holder> {
+        let mut file = File::open(path).ok()?;
+        match file.try_lock_shared() {
+            // Nobody does; dropping the file releases our own share at once.
+            Ok(()) => None,
+            Err(_) => read_holder(&mut file).ok().flatten(),
+        }
+    }
+
+    /// The epoch of this lease.
+    pub fn epoch(&self) -> u64 {
+        self.holder.epoch
+    }
+
+    /// Whether this lease is still the newest: it is not, if somebody removed the file or took it on another machine
+    /// that does not see our lock. Ask before a commit.
+    ///
+    /// # Errors
+    ///
+    /// A run error that names the new holder.
+    pub fn check(&self) -> Result<()> {
+        let now = File::open(&self.path).and_then(|mut file| read_holder(&mut file));
+        match now {
+            Ok(Some(now)) if now == self.holder => Ok(()),
+            Ok(Some(now)) => Err(Error::new(
+                Kind::Run,
+                format!(
+                    "the lease of epoch {} was taken over by process {} on {} (epoch {})",
+                    self.holder.epoch, now.pid, now.host, now.epoch
+                ),
+            )
+            .at_path(&self.path)
+            .hint("another launch works on this run: this one must end")),
+            Ok(None) => Err(Error::new(Kind::Run, "the lease was damaged").at_path(&self.path)),
+            Err(cause) => Err(Error::io("read the lease again", &self.path, &cause)),
+        }
+    }
+
+    fn acquire(path: PathBuf, what: &str, hint: &str) -> Result<Lease> {
+        let refused = |cause: &io::Error| Error::io("take the lease", &path, cause);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = open.map_err(|cause| refused(&cause))?;
+        let end = Instant::now() + PATIENCE;
+        while let Err(cause) = file.try_lock() {
+            match cause {
+                TryLockError::WouldBlock if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
+                TryLockError::WouldBlock => return Err(held(&path, what, hint, read_holder(&mut file).ok().flatten())),
+                TryLockError::Error(cause) => {
+                    return Err(
+                        refused(&cause).hint("the file system must support flock (Lustre: mount with -o flock)")
+                    );
+                }
+            }
+        }
+        let last = read_holder(&mut file).map_err(|cause| refused(&cause))?;
+        let now = Timestamp::now();
+        let holder = Holder {
+            host: host(),
+            pid: std::process::id(),
+            epoch: last.map_or(0, |last| last.epoch) + 1,
+            since: now.round(Unit::Second).unwrap_or(now),
+        };
+        write_holder(&file, &holder).map_err(|cause| refused(&cause))?;
+        Ok(Lease { file, path, holder })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // Closing would release it as well; a forked child that still has the file open could keep it.
+        let _ = self.file.unlock();
+    }
+}
+
+fn held(path: &Path, what: &str, hint: &str, holder: Option<Holder>) -> Error {
+    let by = match holder {
+        Some(holder) => format!("process {} on {} since {}", holder.pid, holder.host, holder.since),
+        None => "another process".to_owned(),
+    };
+    Error::new(Kind::Run, format!("{what} is in the hands of {by}")).at_path(path).hint(hint)
+}
+
+/// Reads who wrote the file last; none if nobody did or the text is damaged.
+fn read_holder(file: &mut File) -> io::Result<Option<Holder>> {
+    let mut text = Vec::new();
+    file.take(TEXT_BYTES as u64).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text).ok())
+}
+
+fn write_holder(file: &File, holder: &Holder) -> io::Result<()> {
+    let mut text = serde_json::to_vec(holder)?;
+    text.resize(TEXT_BYTES - 1, b' ');
+    text.push(b'\n');
+    file.write_all_at(&text, 0)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_has_one_holder_and_the_second_is_told_who() {
+        let room = tempfile::tempdir().unwrap();
+        let run = RunDirectory::new(room.path());
+        assert_eq!(Lease::holder_of(&run.lease()), None);
+        let lease = Lease::of_attempt(&run).unwrap();
+        let error = Lease::of_attempt(&run).unwrap_err();
+        assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
+        assert_eq!(Lease::holder_of(&run.lease()).unwrap().epoch, 1);
+        assert!(Lease::of_supervisor(&run).is_ok());
+        lease.check().unwrap();
+    }
+
+    #[test]
+    fn every_holder_has_an_epoch_of_its_own() {
+        let room = tempfile::tempdir().unwrap();
+        let run = RunDirectory::new(room.path());
+        for epoch in 1..4 {
+            assert_eq!(Lease::of_attempt(&run).unwrap().epoch(), epoch);
+        }
+        assert_eq!(Lease::holder_of(&run.lease()), None);
+    }
+
+    #[test]
+    fn a_lease_that_was_taken_over_notices() {
+        let room = tempfile::tempdir().unwrap();
+        let run = RunDirectory::new(room.path());
+        let old = Lease::of_attempt(&run).unwrap();
+        std::fs::remove_file(run.lease()).unwrap();
+        assert!(old.check().is_err());
+        let _new = Lease::of_attempt(&run).unwrap();
+        // The epoch is the same, since the file was lost; the holder's text differs in nothing else within one second,
+        // so what counts is that a later epoch is told apart.
+        let file = OpenOptions::new().write(true).open(run.lease()).unwrap();
+        write_holder(&file, &Holder { epoch: 9, ..old.holder.clone() }).unwrap();
+        assert!(old.check().unwrap_err().message().contains("epoch 9"));
+    }
+}

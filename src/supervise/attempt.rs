@@ -1,0 +1,296 @@
+//! One attempt: launches the ranks, watches them until the end, ends what is left, and says what was seen.
+
+use std::collections::BTreeMap;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use super::policy::{End, Observation, Start};
+use super::signals::{StopSignals, Wish};
+use super::supervisor::Plan;
+use super::watch::{Finding, Vital, Watch};
+use crate::error::{Error, Kind, Result};
+use crate::rundir::{Event, Finished, HeartbeatRecord, Journal, Orders};
+use crate::sys::process::{
+    Condition, DeathWatch, ask_to_end, host, is_descendant, kill_descendants, signal_that_killed, spawn_bound,
+};
+
+/// The time between two looks at the heartbeats; a death wakes the supervisor earlier.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long a launcher may take to end by itself once a rank is dead: its exit code may tell why.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How long a launcher may take to end when it is asked to, before it is killed with all its ranks.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How long killed processes may take to vanish.
+const BURIAL: Duration = Duration::from_secs(30);
+
+/// Runs one attempt to its end; no process of it is left when this returns.
+///
+/// # Errors
+///
+/// A run error, if the launcher cannot be started, or if a process can neither be killed nor waited for.
+pub(super) fn run(
+    plan: &Plan,
+    command: &[std::ffi::OsString],
+    orders: &Orders,
+    signals: &mut StopSignals,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Observation> {
+    let mut launch = plan.launcher.command(plan.ranks, &plan.launcher_arguments, command, orders, &plan.directory);
+    let launcher = spawn_bound(&mut launch)
+        .map_err(|cause| Error::new(Kind::Run, format!("cannot start {}: {cause}", plan.launcher)))?;
+    let mut attempt = Attempt {
+        plan,
+        orders,
+        journal: Journal::new(&plan.directory, orders.attempt),
+        launcher,
+        locals: BTreeMap::new(),
+        watch: Watch::new(plan.ranks, plan.hang_after),
+        stop: None,
+        tell,
+    };
+    let end = attempt.watch_to_the_end(signals);
+    attempt.leave_nobody_behind()?;
+    attempt.observation(end?)
+}
+
+/// A request to stop that is under way.
+struct Stop {
+    reason: String,
+    deadline: Instant,
+}
+
+struct Attempt<'a> {
+    plan: &'a Plan,
+    orders: &'a Orders,
+    journal: Journal,
+    launcher: Child,
+    /// The ranks' processes that are descendants of this one, by pid.
+    locals: BTreeMap<u32, DeathWatch>,
+    watch: Watch,
+    stop: Option<Stop>,
+    tell: &'a mut dyn FnMut(&str),
+}
+
+impl Attempt<'_> {
+    fn watch_to_the_end(&mut self, signals: &mut StopSignals) -> Result<End> {
+        let launcher_watch = DeathWatch::over(self.launcher.id())
+            .map_err(|cause| Error::new(Kind::Run, format!("cannot watch the launcher: {cause}")))?;
+        let mut last_look = Instant::now();
+        loop {
+            if let Some(end) = self.launcher_end() {
+                return Ok(end);
+            }
+            match signals.look() {
+                Some(Wish::StopAtOnce) => return Ok(End::AtOnce),
+                Some(Wish::Stop(signal)) => {
+                    if let Some(end) = self.ask_ranks_to_stop(signal) {
+                        return Ok(end);
+                    }
+                }
+                None => {}
+            }
+            if self.stop.as_ref().is_some_and(|stop| Instant::now() >= stop.deadline) {
+                self.ask_launcher_to_end(FAREWELL);
+                return Ok(End::Overdue);
+            }
+            if last_look.elapsed() >= LOOK {
+                let elapsed = last_look.elapsed();
+                last_look = Instant::now();
+                if let Some(end) = self.look(elapsed) {
+                    return Ok(end);
+                }
+            }
+            if let Some(end) = self.wait_for_a_death(&launcher_watch)? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// How the launcher ended, if it has.
+    fn launcher_end(&mut self) -> Option<End> {
+        use std::os::unix::process::ExitStatusExt;
+        let status = self.launcher.try_wait().ok().flatten()?;
+        Some(match (status.code(), status.signal()) {
+            (Some(code), _) => End::Exited(code),
+            (None, signal) => End::Killed(signal.unwrap_or(0)),
+        })
+    }
+
+    /// Passes a wish to stop on to the ranks; if it cannot even be written, nothing could be saved either.
+    fn ask_ranks_to_stop(&mut self, signal: &'static str) -> Option<End> {
+        if self.stop.is_some() {
+            return None;
+        }
+        let reason = format!("{signal} to the supervisor");
+        self.journal.append(Event::StopRequested { reason: reason.clone() });
+        let grace = self.plan.grace;
+        (self.tell)(&format!("{signal}: asking the ranks to save and to stop (within {} s)", grace.as_secs_f64()));
+        let asked = self.plan.directory.request_stop(&reason);
+        self.stop = Some(Stop { reason, deadline: Instant::now() + grace });
+        asked.err().map(|error| {
+            (self.tell)(&error.to_string());
+            End::Overdue
+        })
+    }
+
+    /// Looks at the heartbeats.
+    fn look(&mut self, elapsed: Duration) -> Option<End> {
+        // What cannot be read now may be readable at the next look; a silence that lasts is found by the watch.
+        let records = HeartbeatRecord::read_all(&self.plan.directory, self.orders.attempt).unwrap_or_default();
+        self.meet(&records);
+        let locals = &self.locals;
+        let vital = |record: &HeartbeatRecord| match locals.contains_key(&record.pid) && is_here(record) {
+            true if Condition::of(record.pid).is_some_and(Condition::is_stopped) => Vital::Stopped,
+            true => Vital::Lives,
+            false => Vital::Unknown,
+        };
+        let finding = self.watch.look(elapsed, records, vital)?;
+        let sentence = match finding {
+            Finding::Still(record, time) | Finding::Hung(record, time) => {
+                let event = Event::RankHung {
+                    rank: record.rank,
+                    node: record.host,
+                    pid: record.pid,
+                    phase: record.phase,
+                    step: record.step,
+                    seconds: time.as_secs_f64(),
+                };
+                let sentence = event.to_string();
+                self.journal.append(event);
+                sentence
+            }
+            Finding::Absent(rank, time) => format!("rank {rank} has not shown itself for {:.1} s", time.as_secs_f64()),
+        };
+        self.ask_launcher_to_end(FAREWELL);
+        Some(End::Rank(sentence))
+    }
+
+    /// Begins to watch the processes of ranks that have shown themselves, where they are ours.
+    fn meet(&mut self, records: &[HeartbeatRecord]) {
+        for record in records {
+            if is_here(record)
+                && !record.phase.may_leave()
+                && !self.locals.contains_key(&record.pid)
+                && is_descendant(record.pid)
+                && let Ok(watch) = DeathWatch::over(record.pid)
+            {
+                self.locals.insert(record.pid, watch);
+            }
+        }
+    }
+
+    /// Waits a little; a rank that dies meanwhile without having left in good order ends the attempt.
+    fn wait_for_a_death(&mut self, launcher: &DeathWatch) -> Result<Option<End>> {
+        let pids: Vec<u32> = self.locals.keys().copied().collect();
+        let watches: Vec<&DeathWatch> = std::iter::once(launcher).chain(self.locals.values()).collect();
+        let dead = DeathWatch::wait_for_any(&watches, LOOK)
+            .map_err(|cause| Error::new(Kind::Run, format!("cannot wait for the ranks: {cause}")))?;
+        // Who died first is seen only now: the launcher kills the others within milliseconds.
+        for pid in dead.into_iter().filter(|&place| place > 0).map(|place| pids[place - 1]) {
+            let signal = signal_that_killed(pid);
+            self.locals.remove(&pid);
+            if let Some(end) = self.death_of(pid, signal) {
+                return Ok(Some(end));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How the attempt ends with the death of a process; not at all, if its rank had left in good order.
+    fn death_of(&mut self, pid: u32, signal: Option<i32>) -> Option<End> {
+        let records = HeartbeatRecord::read_all(&self.plan.directory, self.orders.attempt).unwrap_or_default();
+        let record = records.iter().chain(self.watch.records()).find(|record| record.pid == pid && is_here(record));
+        let record = record.filter(|record| !record.phase.may_leave())?.clone();
+        let event =
+            Event::RankDied { rank: record.rank, node: record.host, pid, phase: record.phase, step: record.step };
+        let sentence = event.to_string();
+        self.journal.append(event);
+        let last_words = self.wait_for_launcher(LAST_WORDS);
+        let told = match last_words {
+            // The ranks ended by themselves, with a code of ours that says more than the death of one of them.
+            Some(end @ End::Exited(1 | 2 | 75)) if signal.is_none() => return Some(end),
+            Some(End::Exited(code)) => self.plan.launcher.family().signal_in(code),
+            _ => None,
+        };
+        Some(End::Rank(match signal.or(told) {
+            Some(signal) => format!("{sentence}, killed by signal {signal}"),
+            None => sentence,
+        }))
+    }
+
+    fn ask_launcher_to_end(&mut self, limit: Duration) {
+        // It may hold remote ranks and temporary files that only it can clear away.
+        ask_to_end(self.launcher.id());
+        self.wait_for_launcher(limit);
+    }
+
+    fn wait_for_launcher(&mut self, limit: Duration) -> Option<End> {
+        let end = Instant::now() + limit;
+        loop {
+            let ended = self.launcher_end();
+            if ended.is_some() || Instant::now() >= end {
+                return ended;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn leave_nobody_behind(&mut self) -> Result<()> {
+        let left = kill_descendants(std::process::id(), BURIAL);
+        // Its status has been taken already, here or with its descendants'.
+        let _ = self.launcher.try_wait();
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Run,
+            format!("the processes {left:?} cannot be killed: they wait inside the kernel, usually for a file system"),
+        )
+        .hint("look at the file system, then launch again"))
+    }
+
+    /// What there is to say once all processes are gone.
+    fn observation(&mut self, end: End) -> Result<Observation> {
+        let run = &self.plan.directory;
+        let records = HeartbeatRecord::read_all(run, self.orders.attempt).unwrap_or_default();
+        let mut step = self.watch.furthest_step().max(records.iter().map(|record| record.step).max().unwrap_or(0));
+        let (mut start, mut saved, mut error) = (Start::Never, None, None);
+        let entries = Journal::read(run)?.into_iter().filter(|entry| entry.attempt == self.orders.attempt);
+        for entry in entries {
+            match entry.event {
+                Event::Started { resumed_from, .. } => start = resumed_from.map_or(Start::Fresh, Start::From),
+                Event::Stopped { reason, step: last } => {
+                    step = step.max(last);
+                    saved = Some(reason);
+                }
+                Event::Failed { error: told } => error = Some(told),
+                _ => {}
+            }
+        }
+        let record = Finished::read(run).unwrap_or_else(|error| {
+            (self.tell)(&error.to_string());
+            None
+        });
+        // A program that finds its run finished already has nothing to start and leaves the old record.
+        let finished = record.is_some_and(|record| {
+            record.attempt == self.orders.attempt || (start == Start::Never && end == End::Exited(0))
+        });
+        let requested = || run.stop_request().exists().then(|| "a stop request in the run directory".to_owned());
+        Ok(Observation {
+            end,
+            start,
+            step,
+            finished,
+            newest_checkpoint: run.checkpoints()?.first().map(|entry| entry.step),
+            error,
+            saved,
+            stop_asked: self.stop.take().map(|stop| stop.reason).or_else(requested),
+        })
+    }
+}
+
+/// Whether the record is of a process on this host.
+fn is_here(record: &HeartbeatRecord) -> bool {
+    // A long name is cut in the record.
+    host().starts_with(&record.host)
+}

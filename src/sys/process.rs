@@ -1,0 +1,293 @@
+//! Who lives on this machine: identities that survive a reused pid, process trees, and deaths that follow a parent's.
+//!
+//! Linux only: it reads `/proc` and uses `prctl(2)`.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getppid};
+
+/// The name of this host, as it stands in heartbeats, leases and the journal.
+pub(crate) fn host() -> String {
+    nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// What the kernel says of a process right now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// The state letter of `/proc/PID/stat`: R, S, D, T, Z and so on.
+    pub(crate) state: char,
+    /// The parent's pid.
+    pub(crate) parent: u32,
+    /// The start, in clock ticks since boot: with the pid it names a process for good.
+    pub(crate) started: u64,
+}
+
+impl Condition {
+    /// Reads the condition of `pid`; none if there is no such process, or only its zombie.
+    pub(crate) fn of(pid: u32) -> Option<Condition> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Condition::parse(&stat).filter(|condition| !matches!(condition.state, 'Z' | 'X'))
+    }
+
+    /// Parses `pid (name) state ppid … starttime …`; the name may itself hold blanks and parentheses.
+    fn parse(stat: &str) -> Option<Condition> {
+        let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let parent = fields.next()?.parse().ok()?;
+        // Field 22 of proc(5); 3 and 4 are read, so 17 lie between.
+        let started = fields.nth(17)?.parse().ok()?;
+        Some(Condition { state, parent, started })
+    }
+
+    /// Whether job control or SIGSTOP has stopped the process; a debugger's stop is not meant.
+    pub(crate) fn is_stopped(self) -> bool {
+        self.state == 'T'
+    }
+}
+
+/// A process named so that neither another host nor a reused pid is taken for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Process {
+    host: String,
+    pid: u32,
+    started: u64,
+}
+
+impl Process {
+    /// The calling process.
+    pub(crate) fn this() -> io::Result<Process> {
+        let pid = std::process::id();
+        let condition = Condition::of(pid).ok_or_else(|| io::Error::other("/proc does not show this process"))?;
+        Ok(Process { host: host(), pid, started: condition.started })
+    }
+
+    /// Whether it is known to be gone; a process of another host never is.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.host == host() && Condition::of(self.pid).is_none_or(|condition| condition.started != self.started)
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}@{}", self.pid, self.started, self.host)
+    }
+}
+
+impl FromStr for Process {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Process, String> {
+        let parse = || {
+            let (numbers, host) = text.split_once('@')?;
+            let (pid, started) = numbers.split_once(':')?;
+            Some(Process { host: host.to_owned(), pid: pid.parse().ok()?, started: started.parse().ok()? })
+        };
+        parse().ok_or_else(|| format!("\"{text}\" is not of the form pid:start@host"))
+    }
+}
+
+/// From now on the kernel kills this process when its parent dies.
+///
+/// The parent's death before this call goes unnoticed here: the heartbeat looks for it.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
+}
+
+/// From now on orphans among the descendants become children of this process, so that none escapes.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    Ok(prctl::set_child_subreaper(true)?)
+}
+
+/// Ends this process at once, without a core file and without running anything.
+pub(crate) fn end_at_once() -> ! {
+    // A process may always send a signal to itself, and SIGKILL does not return; abort is there for the type alone.
+    let _ = kill(Pid::this(), Signal::SIGKILL);
+    std::process::abort()
+}
+
+/// Starts `command` in a process group of its own, to be killed by the kernel when the calling thread ends.
+///
+/// Call it from a thread that lives as long as the process: PR_SET_PDEATHSIG means the parent's thread (prctl(2)).
+pub(crate) fn spawn_bound(command: &mut Command) -> io::Result<Child> {
+    let parent = Pid::this();
+    command.process_group(0);
+    let bind = move || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if getppid() == parent { Ok(()) } else { Err(io::Error::from(Errno::ESRCH)) }
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; the closure makes the system calls prctl
+    // and getppid alone and allocates nothing (an `io::Error` of an errno is held by value).
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(bind);
+    }
+    command.spawn()
+}
+
+/// The signal that killed the process `pid`, as long as its parent has not asked for it.
+///
+/// A parent usually asks within microseconds, so that none is an answer to expect.
+pub(crate) fn signal_that_killed(pid: u32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Field 52 of proc(5), the last one, is the status as wait(2) gives it; a living process shows 0.
+    let status: i32 = stat.split_ascii_whitespace().nth_back(0)?.parse().ok()?;
+    Some(status & 0x7f).filter(|&signal| signal != 0)
+}
+
+/// A handle that tells the death of one process, whoever its parent is (pidfd_open(2), Linux 5.3).
+#[derive(Debug)]
+pub(crate) struct DeathWatch(OwnedFd);
+
+impl DeathWatch {
+    /// Begins to watch the process that bears `pid` now.
+    pub(crate) fn over(pid: u32) -> io::Result<DeathWatch> {
+        // SAFETY: pidfd_open takes two integers and touches no memory of ours.
+        #[allow(unsafe_code)]
+        let handle = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
+        let handle = Errno::result(handle)?;
+        let handle = RawFd::try_from(handle).expect("a file descriptor is a small number");
+        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+        #[allow(unsafe_code)]
+        Ok(DeathWatch(unsafe { OwnedFd::from_raw_fd(handle) }))
+    }
+
+    /// Waits until one of the watched processes is dead, a signal comes, or `limit` is over; gives the places of the dead.
+    pub(crate) fn wait_for_any(watches: &[&DeathWatch], limit: Duration) -> io::Result<Vec<usize>> {
+        let mut polled: Vec<_> = watches.iter().map(|watch| PollFd::new(watch.0.as_fd(), PollFlags::POLLIN)).collect();
+        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        match poll(&mut polled, limit) {
+            Ok(_) => Ok((0..polled.len()).filter(|&i| polled[i].any() == Some(true)).collect()),
+            Err(Errno::EINTR) => Ok(Vec::new()),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+}
+
+/// Whether `pid` is this process's child, or a child's child, and so on.
+pub(crate) fn is_descendant(pid: u32) -> bool {
+    let this = std::process::id();
+    std::iter::successors(Condition::of(pid), |condition| Condition::of(condition.parent))
+        .any(|condition| condition.parent == this)
+}
+
+/// All living descendants of `root`, nearest generations first.
+pub(crate) fn descendants(root: u32) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let mut others: Vec<(u32, u32)> =
+        pids.filter_map(|pid| Condition::of(pid).map(|condition| (pid, condition.parent))).collect();
+    let mut found = vec![root];
+    let mut next = 0;
+    while next < found.len() {
+        let parent = found[next];
+        let (children, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(|&(_, p)| p == parent);
+        found.extend(children.into_iter().map(|(pid, _)| pid));
+        others = rest;
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// Kills every descendant of `root` and waits until none lives; returns those that outlast the limit.
+///
+/// A process that waits inside the kernel (state D, a dead file server) cannot be killed until it returns.
+pub(crate) fn kill_descendants(root: u32, limit: Duration) -> Vec<u32> {
+    let end = Instant::now() + limit;
+    loop {
+        let living = descendants(root);
+        for &pid in &living {
+            // A pid that went away meanwhile is what is wanted.
+            let _ = kill(pid_of(pid), Signal::SIGKILL);
+        }
+        if root == std::process::id() {
+            reap_children();
+        }
+        if living.is_empty() || Instant::now() >= end {
+            return living;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Asks a process to end (SIGTERM); one that is gone is no error.
+pub(crate) fn ask_to_end(pid: u32) {
+    let _ = kill(pid_of(pid), Signal::SIGTERM);
+}
+
+/// Takes the exit statuses of all dead children, so that no zombie stays.
+fn reap_children() {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn pid_of(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).expect("Linux pids end at 4194304"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_name_with_parentheses_does_not_confuse() {
+        let stat = "17 (a) b (c) T 4 17 17 0 -1 4194304 1 0 0 0 9 8 0 0 20 0 1 0 5555 1 1";
+        assert_eq!(Condition::parse(stat), Some(Condition { state: 'T', parent: 4, started: 5555 }));
+    }
+
+    #[test]
+    fn this_process_lives_and_a_namesake_with_another_start_does_not() {
+        let this = Process::this().unwrap();
+        assert!(!this.is_gone());
+        assert!(Process { started: this.started + 1, ..this.clone() }.is_gone());
+        assert!(!Process { started: 0, host: "elsewhere".into(), ..this.clone() }.is_gone());
+        assert_eq!(this.to_string().parse(), Ok(this));
+        assert!("17".parse::<Process>().is_err());
+    }
+
+    #[test]
+    fn a_whole_tree_dies() {
+        let mut shell = spawn_bound(Command::new("sh").args(["-c", "sleep 1000 & sleep 1000 & wait"])).unwrap();
+        let end = Instant::now() + Duration::from_secs(10);
+        while descendants(shell.id()).len() < 2 {
+            assert!(Instant::now() < end, "the shell never started its two children");
+            std::thread::yield_now();
+        }
+        let children = descendants(shell.id());
+        assert!(kill_descendants(shell.id(), Duration::from_secs(10)).is_empty());
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        while children.iter().any(|&pid| Condition::of(pid).is_some()) {
+            assert!(Instant::now() < end, "a killed child still lives");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_death_is_told_at_once_and_with_its_signal() {
+        let mut child = spawn_bound(Command::new("sleep").arg("1000")).unwrap();
+        assert!(is_descendant(child.id()));
+        let watch = DeathWatch::over(child.id()).unwrap();
+        assert!(DeathWatch::wait_for_any(&[&watch], Duration::ZERO).unwrap().is_empty());
+        child.kill().unwrap();
+        assert_eq!(DeathWatch::wait_for_any(&[&watch], Duration::from_secs(10)).unwrap(), [0]);
+        assert_eq!(signal_that_killed(child.id()), Some(9));
+        child.wait().unwrap();
+        assert_eq!(signal_that_killed(child.id()), None);
+    }
+}
