@@ -19,6 +19,7 @@
 //! Read on in [`crate::field`], where the blocks get their memory.
 
 mod axis;
+mod boundary;
 mod domain;
 mod partition;
 pub mod random;
@@ -27,6 +28,7 @@ mod tiling;
 mod vector;
 
 pub use axis::{Axis, Offset, Side};
+pub use boundary::{Boundaries, Boundary};
 pub use domain::Grid;
 pub use partition::Partition;
 pub use region::{Cell, Region};

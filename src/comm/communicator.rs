@@ -1,0 +1,158 @@
+//! The ranks of a run, and how bytes and values travel between all of them.
+
+use std::rc::Rc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Kind, Result};
+use crate::sys::mpi;
+
+/// The ranks of a run.
+///
+/// It stays on the thread that started MPI. Clones are the same communicator.
+#[derive(Debug, Clone)]
+pub struct Communicator {
+    inner: Rc<mpi::Communicator>,
+}
+
+/// A rank's place on its node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The rank among the ranks of its node.
+    pub rank: usize,
+    /// How many ranks the node has.
+    pub size: usize,
+    /// The node's name.
+    pub name: String,
+}
+
+impl Communicator {
+    pub(super) fn new(inner: mpi::Communicator) -> Self {
+        Communicator { inner: Rc::new(inner) }
+    }
+
+    /// The handle, for [`crate::halo`].
+    pub(crate) fn inner(&self) -> &mpi::Communicator {
+        &self.inner
+    }
+
+    /// The number of this rank, from 0.
+    pub fn rank(&self) -> usize {
+        self.inner.rank()
+    }
+
+    /// The number of ranks.
+    pub fn size(&self) -> usize {
+        self.inner.size()
+    }
+
+    /// Whether this is rank 0, which does what one rank does for all.
+    pub fn is_root(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// Waits until every rank is here.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// If MPI fails.
+    pub fn barrier(&self) -> Result<()> {
+        self.inner.barrier()
+    }
+
+    /// Replaces `bytes` by those of `root`, of any length.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// If MPI fails.
+    pub fn broadcast_bytes(&self, root: usize, bytes: &mut Vec<u8>) -> Result<()> {
+        let mut length = (bytes.len() as u64).to_le_bytes();
+        self.inner.broadcast(root, &mut length)?;
+        bytes.resize(u64::from_le_bytes(length) as usize, 0);
+        self.inner.broadcast(root, bytes)
+    }
+
+    /// Gives all ranks the value of `root`, which passes `Some`; what the others pass is ignored.
+    ///
+    /// Every bit of a float arrives, also of an infinite or NaN one.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// On all ranks, if `root` passes `None` or a value that cannot be serialised; if MPI fails.
+    pub fn broadcast<T: Serialize + DeserializeOwned>(&self, root: usize, value: Option<T>) -> Result<T> {
+        let is_root = self.rank() == root;
+        // One byte says whether a value or the reason for its absence follows.
+        let mut bytes = Vec::new();
+        if is_root {
+            let packed = match &value {
+                Some(value) => pack(value),
+                None => Err(Error::new(Kind::Internal, "the root of a broadcast has no value to give")),
+            };
+            bytes = match packed {
+                Ok(mut packed) => {
+                    packed.push(1);
+                    packed
+                }
+                Err(error) => {
+                    let mut packed = pack(&error.on_rank(root))?;
+                    packed.push(0);
+                    packed
+                }
+            };
+        }
+        self.broadcast_bytes(root, &mut bytes)?;
+        match (bytes.pop(), value) {
+            (Some(1), Some(value)) if is_root => Ok(value),
+            (Some(1), _) => unpack(&bytes),
+            _ => Err(unpack::<Error>(&bytes)?),
+        }
+    }
+
+    /// The bytes of all ranks in their order, on `root` alone.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// If MPI fails.
+    pub fn gather_bytes(&self, root: usize, bytes: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
+        self.inner.gather(Some(root), bytes)
+    }
+
+    /// The bytes of all ranks in their order, on every rank.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// If MPI fails.
+    pub fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+        Ok(self.inner.gather(None, bytes)?.expect("without a root every rank gathers"))
+    }
+
+    /// Where this rank runs.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// If MPI fails.
+    pub fn node(&self) -> Result<Node> {
+        let node = self.inner.of_node()?;
+        Ok(Node { rank: node.rank(), size: node.size(), name: mpi::node_name()? })
+    }
+
+    /// Ends the processes of all ranks at once with an exit code: the way out when ranks can no longer agree.
+    pub fn abort(&self, code: i32) -> ! {
+        mpi::abort(code)
+    }
+}
+
+fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    rmp_serde::to_vec_named(value).map_err(|e| Error::new(Kind::Internal, format!("a value cannot be packed: {e}")))
+}
+
+fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    rmp_serde::from_slice(bytes).map_err(|e| Error::new(Kind::Internal, format!("a value cannot be unpacked: {e}")))
+}
