@@ -1,1 +1,114 @@
-//! (to be written)
+//! The case file: as written → as checked. What is asked of a run, and nothing of how it is done.
+//!
+//! A case is one TOML file, parsed once and checked once: after [`check`] every number is in range, every list has its
+//! length and every default is filled in, and no other room reads a key again. What is wrong is one error of
+//! [`Kind::Case`](crate::error::Kind::Case) with line, key, value and rule, and where a word is nearly right, the right
+//! one: `heat.toml:12: time.integrator = "rk5" is not an integrator; one of …`, `hint: did you mean rk4?`. This room knows
+//! the names of the model's components but not its physics, and it opens no file but the case.
+//!
+//! ```text
+//!   file ─read→ Source ─set("key=value")→ Source ─check→ Case (for all rooms) + M (the model's own keys)
+//! ```
+//!
+//! # A case
+//! ```toml
+//! title = "Heat conduction in a bar"
+//!
+//! [grid]
+//! cells = [64, 64, 64]
+//!
+//! [boundary]
+//! x = "periodic"
+//! y = { low = "outflow", high = { fixed_value = 1.0 } }
+//! z = "reflecting"
+//!
+//! [model]
+//! diffusivity = 1.0
+//!
+//! [time]
+//! end = 0.1
+//! cfl = 0.4
+//!
+//! [[output]]
+//! what = "totals"
+//! every = { steps = 100 }
+//! ```
+//!
+//! # The keys
+//! Lists are in the order x, y, z. Lengths, times and values are in the units of the model; wall time is in seconds, or a
+//! text as in `"250 ms"`, `"90 s"`, `"10 min"`, `"2 h"`, `"1 d"`, to the millisecond.
+//!
+//! | key | what it is | default | changes the bits |
+//! |---|---|---|---|
+//! | `title` | what the case is about | empty | no |
+//! | `grid.cells` | cells along each axis; how many there are is the dimension, 1 to 3 | needed | yes |
+//! | `grid.lower` | lower corner of the domain: a list, or one number for all axes | 0 | yes |
+//! | `grid.upper` | upper corner of the domain: a list, or one number for all axes | 1 | yes |
+//! | `grid.block` | cells of a block: a list, or one number for all axes | from the grid | no |
+//! | `boundary.x` | the faces across x, see below | `"periodic"` | yes |
+//! | `boundary.y` | the faces across y | `"periodic"` | yes |
+//! | `boundary.z` | the faces across z | `"periodic"` | yes |
+//! | `model` | a table of the model's own keys | from the model | yes |
+//! | `initial.file` | an HDF5 file to start from, relative to the case file; `[initial]` may be left out | needed in `[initial]` | yes |
+//! | `initial.dataset` | the path of the data set in it | needed in `[initial]` | yes |
+//! | `initial.interpolation` | `"nearest"` or `"linear"` | needed in `[initial]` | yes |
+//! | `initial.component` | the component that starts from it; the others start from the model | the first | yes |
+//! | `initial.scale` | factor on the data | 1 | yes |
+//! | `initial.offset` | what is added after that, in the component's unit | 0 | yes |
+//! | `time.end` | the time at which the run ends, from 0; with 0 the run takes no step | needed | the last step |
+//! | `time.cfl` | the step, as a part of the model's shortest timescale; or else `step` | needed | yes |
+//! | `time.step` | the step as such; or else `cfl` | 1 for integers | yes |
+//! | `time.integrator` | `"forward_euler"`, `"ssp_rk2"`, `"ssp_rk3"` or `"rk4"` | `"ssp_rk2"`; for integers `"forward_euler"` | yes |
+//! | `time.max_steps` | the most steps; the run ends there even before `end` | no limit | only where it ends |
+//! | `output.what` | in each `[[output]]`: `"fields"` or `"totals"` | needed | no |
+//! | `output.fields` | in each `[[output]]` of fields: the components | all | no |
+//! | `output.every` | in each `[[output]]`: a schedule, see below | needed | only if `exact` |
+//! | `checkpoint.every` | a schedule | `{ wall = "10 min" }` | only if `exact` |
+//! | `checkpoint.keep` | how many good ones are kept, at least 2 | 2 | no |
+//! | `checkpoint.verify` | what is read back before one counts: `"all"`, `"sample"` or `"none"` | `"all"` | no |
+//! | `run.threads` | threads of each rank | 1 | no |
+//! | `run.sweeps_per_exchange` | sweeps between two exchanges of halos | 1 | no |
+//! | `run.exchange` | `"neighbourhood"` or `"point_to_point"` | `"neighbourhood"` | no |
+//! | `recovery.hang_after` | wall time without a sign of life after which a rank counts as hung | `"10 s"` | no |
+//! | `recovery.failures_without_progress` | failures without a new checkpoint after which the run stops | 3 | no |
+//!
+//! **Boundaries.** `"periodic"` for both faces of an axis; else, for both or for `low` and `high` each, `"outflow"`,
+//! `"reflecting"`, `{ fixed_value = 1.0 }` or `{ fixed_gradient = 0.0 }`, where a number is for all components and a table,
+//! as in `{ fixed_value = { u = 1.0, v = 0.0 } }`, has one for each.
+//!
+//! **Schedules.** `{ steps = 100 }`; `{ time = 0.01 }`: after the first step that ends at or beyond such a time, so that no
+//! step changes; `{ time = 0.01, exact = true }`: steps are shortened to end at these times, which changes the bits in the
+//! same way on every machine; `{ wall = "10 min" }`: wall time, which may never be exact, for it must not change the
+//! result; `"never"`.
+//!
+//! **Integers.** Records of integers go on by whole steps: `forward_euler` with `step = 1`, ends and exact times whole.
+//!
+//! # `--set key=value`
+//! Puts a value into the case before it is checked, as often as one likes, later ones over earlier ones. The key is that of
+//! the table above; entries of lists are numbered from 0, as in `--set output.0.every.steps=10`. The value is TOML; a word
+//! needs no quotes (`--set time.integrator=rk4`), and no value removes the key (`--set time.cfl= --set time.step=1e-3`). What
+//! is wrong with it is said with the argument in the place of the line. The same settings belong to every restart: those that
+//! change the bits are part of [`Case::physics`].
+//!
+//! Read on in [`crate::grid`], which cuts the domain into blocks.
+
+mod boundary;
+mod case;
+mod check;
+mod explain;
+mod keys;
+mod model;
+mod schedule;
+mod source;
+#[cfg(test)]
+mod tests;
+mod written;
+
+pub use case::{
+    Case, Checkpoint, Exchange, InitialFile, Integrator, Interpolation, Output, Recovery, Run, StepSize, Thing, Time,
+    Verify,
+};
+pub use check::check;
+pub use keys::Word;
+pub use schedule::Schedule;
+pub use source::Source;

@@ -1,0 +1,330 @@
+//! As written → as checked: reads every key once, holds it against its rule, and fills in the defaults.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::boundary::{AXES, read_boundaries};
+use super::case::{
+    Case, Checkpoint, Exchange, InitialFile, Integrator, Output, Recovery, Run, StepSize, Thing, Time, Verify,
+};
+use super::keys::{Document, Table, Value};
+use super::model::read_model;
+use super::schedule::{Schedule, read_duration};
+use super::source::Source;
+use crate::error::Result;
+use crate::field::{Component, ScalarKind};
+
+/// The keys of the case and of its tables; `[model]` has those of the model.
+pub(super) const KEYS: [(&str, &[&str]); 9] = [
+    ("", &["title", "grid", "boundary", "model", "initial", "time", "output", "checkpoint", "run", "recovery"]),
+    ("grid", &["cells", "lower", "upper", "block"]),
+    ("boundary", &AXES),
+    ("initial", &["file", "dataset", "interpolation", "component", "scale", "offset"]),
+    ("time", &["end", "cfl", "step", "integrator", "max_steps"]),
+    ("output", &["what", "fields", "every"]),
+    ("checkpoint", &["every", "keep", "verify"]),
+    ("run", &["threads", "sweeps_per_exchange", "exchange"]),
+    ("recovery", &["hang_after", "failures_without_progress"]),
+];
+
+/// The most cells of a grid, so that cells and bytes can be counted in 64 bits.
+const MOST_CELLS: u64 = 1 << 48;
+
+/// The most threads of a rank; more is a slip of the pen.
+const MOST_THREADS: u64 = 4096;
+
+/// The most sweeps between two exchanges; with more, the ghosts outweigh any block.
+const MOST_SWEEPS: u64 = 256;
+
+fn keys_of(table: &str) -> &'static [&'static str] {
+    KEYS.iter().find(|(name, _)| *name == table).map_or(&[], |(_, keys)| keys)
+}
+
+fn section<'d>(root: &Table<'d>, name: &str) -> Result<Table<'d>> {
+    root.table(name, keys_of(name))
+}
+
+/// Checks a case for a model whose record has these components, of this type of number.
+///
+/// # Errors
+/// The first thing that is wrong with the case, with its line, key, value, and the rule that it breaks.
+pub fn check<M: DeserializeOwned>(source: &Source, components: &[Component], kind: ScalarKind) -> Result<(Case, M)> {
+    let document = Document::parse(source)?;
+    let root = document.root(keys_of(""))?;
+    let title = root.get("title").map_or(Ok(""), |title| title.text())?.to_owned();
+    let grid = section(&root, "grid")?;
+    let cells = check_cells(&grid)?;
+    let (lower, upper) = check_corners(&grid, &cells)?;
+    let block = grid.get("block").map(|block| per_axis(&block, cells.len(), whole_extent)).transpose()?;
+    let (periodic, boundaries) = read_boundaries(&section(&root, "boundary")?, cells.len(), components, kind)?;
+    let (model, parameters) = read_model(source, root.get("model"))?;
+    let initial = root.has("initial").then(|| check_initial(&section(&root, "initial")?, components)).transpose()?;
+    let rules = TimeRules { integer: matches!(kind, ScalarKind::I64 | ScalarKind::I32 | ScalarKind::U8), kind };
+    let case = Case {
+        name: source.name(),
+        title,
+        components: components.iter().map(|component| component.name.clone()).collect(),
+        cells,
+        lower,
+        upper,
+        periodic,
+        block,
+        boundaries,
+        initial,
+        model,
+        time: check_time(&section(&root, "time")?, &rules)?,
+        outputs: check_outputs(&root, components, &rules)?,
+        checkpoint: check_checkpoint(&section(&root, "checkpoint")?, &rules)?,
+        run: check_run(&section(&root, "run")?)?,
+        recovery: check_recovery(&section(&root, "recovery")?)?,
+    };
+    Ok((case, parameters))
+}
+
+impl Source {
+    /// The number of axes of the case's grid: 1, 2 or 3.
+    ///
+    /// # Errors
+    /// If the case is not TOML, or `grid.cells` is not there or no list of one to three numbers of cells.
+    pub fn dimension(&self) -> Result<usize> {
+        let document = Document::parse(self)?;
+        Ok(check_cells(&section(&document.root(keys_of(""))?, "grid")?)?.len())
+    }
+}
+
+fn check_cells(grid: &Table<'_>) -> Result<Vec<usize>> {
+    let value = grid.need("cells", "the number of cells along each axis, as in cells = [64, 64]")?;
+    if !value.is_list() {
+        let rule = "must be a list with one number for each axis, since its length is the dimension";
+        return Err(value.wrong(rule).hint("as in cells = [64], [64, 64] or [64, 64, 64]"));
+    }
+    let entries = value.list()?;
+    if !(1..=3).contains(&entries.len()) {
+        return Err(value.wrong(&format!("has {} entries; a grid has 1, 2 or 3 axes", entries.len())));
+    }
+    let cells = entries.iter().map(whole_extent).collect::<Result<Vec<_>>>()?;
+    let total = cells.iter().try_fold(1u64, |product, &n| product.checked_mul(n as u64));
+    if total.is_none_or(|total| total > MOST_CELLS) {
+        return Err(value.wrong("are more than 2^48 cells in all").hint("use fewer cells"));
+    }
+    Ok(cells)
+}
+
+fn check_corners(grid: &Table<'_>, cells: &[usize]) -> Result<(Vec<f64>, Vec<f64>)> {
+    let (lower, upper) = (grid.get("lower"), grid.get("upper"));
+    let corner = |value: &Option<Value<'_>>, default: f64| match value {
+        Some(value) => per_axis(value, cells.len(), |value| value.number()),
+        None => Ok(vec![default; cells.len()]),
+    };
+    let (from, to) = (corner(&lower, 0.0)?, corner(&upper, 1.0)?);
+    for a in 0..cells.len() {
+        let spacing = (to[a] - from[a]) / cells[a] as f64;
+        let rule = if from[a] >= to[a] {
+            format!("leave no room along {}: from {} to {}; lower must be below upper", AXES[a], from[a], to[a])
+        } else if !spacing.is_finite() || from[a] + spacing == from[a] || to[a] - spacing == to[a] {
+            format!("make cells of {spacing:e} along {}, which 64 bits do not resolve there", AXES[a])
+        } else {
+            continue;
+        };
+        let rule = format!("(with grid.lower {from:?}, grid.upper {to:?}) {rule}");
+        return Err(upper.as_ref().or(lower.as_ref()).map_or_else(|| grid.wrong(&rule), |value| value.wrong(&rule)));
+    }
+    Ok((from, to))
+}
+
+/// A number of cells along one axis.
+fn whole_extent(value: &Value<'_>) -> Result<usize> {
+    Ok(value.whole(1)? as usize)
+}
+
+/// A list with one entry for each axis, or one value for all of them.
+fn per_axis<T: Copy>(value: &Value<'_>, axes: usize, read: impl Fn(&Value<'_>) -> Result<T>) -> Result<Vec<T>> {
+    if !value.is_list() {
+        return Ok(vec![read(value)?; axes]);
+    }
+    let entries = value.list()?;
+    if entries.len() != axes {
+        let (has, needs) = (entries.len(), axes);
+        let entries = if has == 1 { "entry" } else { "entries" };
+        return Err(value.wrong(&format!("has {has} {entries}, but grid.cells has {needs}; they must agree")));
+    }
+    entries.iter().map(read).collect()
+}
+
+fn check_initial(initial: &Table<'_>, components: &[Component]) -> Result<InitialFile> {
+    let file = initial.need("file", "the HDF5 file to start from")?;
+    let dataset = initial.need("dataset", "the path of the data set in the file")?;
+    for value in [&file, &dataset] {
+        if value.text()?.trim().is_empty() {
+            return Err(value.wrong("is empty"));
+        }
+    }
+    let number = |key, default| initial.get(key).map_or(Ok(default), |value| value.number());
+    let scale = number("scale", 1.0)?;
+    Ok(InitialFile {
+        file: file.text()?.into(),
+        dataset: dataset.text()?.to_owned(),
+        interpolation: initial.need("interpolation", "how the data are resampled: nearest or linear")?.word()?,
+        component: initial.get("component").map_or(Ok(0), |value| component(&value, components))?,
+        scale,
+        offset: number("offset", 0.0)?,
+    })
+}
+
+/// The number of the component that a value names.
+fn component(value: &Value<'_>, components: &[Component]) -> Result<usize> {
+    let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
+    value.among(&names, "a component of the model")
+}
+
+/// What the type of number asks of time: integers compute exactly only if they go on by whole steps.
+struct TimeRules {
+    integer: bool,
+    kind: ScalarKind,
+}
+
+impl TimeRules {
+    fn why(&self) -> String {
+        format!("cells of type {} go on by whole steps", self.kind.name())
+    }
+
+    /// A time that must be whole if the numbers are.
+    fn hold(&self, value: &Value<'_>, time: f64) -> Result<f64> {
+        if self.integer && time.fract() != 0.0 {
+            return Err(value.wrong(&format!("is not whole, but {}", self.why())));
+        }
+        Ok(time)
+    }
+
+    /// A schedule; exact times must be whole if the numbers are.
+    fn schedule(&self, value: &Value<'_>) -> Result<Schedule> {
+        let schedule = Schedule::read(value)?;
+        if let Schedule::Time { interval, exact: true } = schedule {
+            self.hold(value, interval)?;
+        }
+        Ok(schedule)
+    }
+}
+
+fn check_time(time: &Table<'_>, rules: &TimeRules) -> Result<Time> {
+    let value = time.need("end", "the time at which the run ends")?;
+    let end = rules.hold(&value, value.number()?)?;
+    if end < 0.0 {
+        return Err(value.wrong("is before the start, which is at 0; it must be 0 or later"));
+    }
+    Ok(Time {
+        end,
+        steps: time.get("max_steps").map(|value| value.whole(0)).transpose()?,
+        step: check_step(time, rules)?,
+        integrator: check_integrator(time, rules)?,
+    })
+}
+
+fn check_step(time: &Table<'_>, rules: &TimeRules) -> Result<StepSize> {
+    if rules.integer && !time.has("cfl") && !time.has("step") {
+        return Ok(StepSize::Fixed(1.0));
+    }
+    let (key, value) = time.need_one(&["cfl", "step"]).map_err(|error| match time.has("cfl") {
+        true => error,
+        false => error.hint("as in cfl = 0.4, a part of the model's shortest timescale, or step = 1e-3"),
+    })?;
+    let number = value.positive()?;
+    match (key, rules.integer) {
+        ("cfl", true) => {
+            Err(value.wrong(&format!("asks for steps of any length, but {}", rules.why())).hint("use step = 1"))
+        }
+        ("step", true) if number != 1.0 => {
+            Err(value.wrong(&format!("must be 1: {}", rules.why())).hint("use step = 1"))
+        }
+        ("cfl", _) => Ok(StepSize::Cfl(number)),
+        (_, _) => Ok(StepSize::Fixed(number)),
+    }
+}
+
+fn check_integrator(time: &Table<'_>, rules: &TimeRules) -> Result<Integrator> {
+    let default = if rules.integer { Integrator::ForwardEuler } else { Integrator::SspRk2 };
+    let Some(value) = time.get("integrator") else { return Ok(default) };
+    let integrator = value.word()?;
+    if rules.integer && integrator != Integrator::ForwardEuler {
+        let rule = format!("has stages between steps, but {}; it must be forward_euler", rules.why());
+        return Err(value.wrong(&rule).hint("leave integrator out"));
+    }
+    Ok(integrator)
+}
+
+fn check_outputs(root: &Table<'_>, components: &[Component], rules: &TimeRules) -> Result<Vec<Output>> {
+    let Some(outputs) = root.get("output") else { return Ok(Vec::new()) };
+    if !outputs.is_list() {
+        let rule = "must be a list of tables, each under a header [[output]]";
+        return Err(outputs.wrong(rule).hint("write [[output]] with two brackets"));
+    }
+    let output = |value: &Value<'_>| {
+        let output = value.table(keys_of("output"))?;
+        let things = ["fields", "totals"];
+        let what = output.need("what", "what is written: \"fields\" or \"totals\"")?.among(&things, "an output")?;
+        let fields = output.get("fields");
+        let thing = match (what, fields) {
+            (0, None) => Thing::Fields { components: (0..components.len()).collect() },
+            (0, Some(fields)) => Thing::Fields { components: check_fields(&fields, components)? },
+            (_, None) => Thing::Totals,
+            (_, Some(fields)) => {
+                return Err(fields.wrong("cannot go with what = \"totals\", which are of all components"));
+            }
+        };
+        let every = output.need("every", "when it is due, as in every = { steps = 100 }")?;
+        Ok(Output { thing, every: rules.schedule(&every)? })
+    };
+    outputs.list()?.iter().map(output).collect()
+}
+
+fn check_fields(fields: &Value<'_>, components: &[Component]) -> Result<Vec<usize>> {
+    let mut numbers = Vec::new();
+    for field in fields.list()? {
+        let number = component(&field, components)?;
+        if numbers.contains(&number) {
+            return Err(field.wrong("is there twice"));
+        }
+        numbers.push(number);
+    }
+    if numbers.is_empty() { Err(fields.wrong("is empty; leave it out for all components")) } else { Ok(numbers) }
+}
+
+fn check_checkpoint(checkpoint: &Table<'_>, rules: &TimeRules) -> Result<Checkpoint> {
+    let every = checkpoint.get("every").map(|every| rules.schedule(&every)).transpose()?;
+    let keep = checkpoint.get("keep").map_or(Ok(2), |value| match value.whole(0)? {
+        keep @ (0 | 1) => Err(value.wrong(&format!(
+            "keeps {keep}; it must be at least 2: if the newest checkpoint turns out damaged, only the one before it saves the run"
+        ))),
+        keep => Ok(keep as usize),
+    })?;
+    Ok(Checkpoint {
+        every: every.unwrap_or(Schedule::Wall(Duration::from_secs(600))),
+        keep,
+        verify: checkpoint.get("verify").map_or(Ok(Verify::All), |value| value.word())?,
+    })
+}
+
+fn check_run(run: &Table<'_>) -> Result<Run> {
+    let count = |key, most| {
+        run.get(key).map_or(Ok(1), |value| match value.whole(1)? {
+            count if count > most => Err(value.wrong(&format!("is too many; the most is {most}"))),
+            count => Ok(count as usize),
+        })
+    };
+    Ok(Run {
+        threads: count("threads", MOST_THREADS)?,
+        sweeps_per_exchange: count("sweeps_per_exchange", MOST_SWEEPS)?,
+        exchange: run.get("exchange").map_or(Ok(Exchange::Neighbourhood), |value| value.word())?,
+    })
+}
+
+fn check_recovery(recovery: &Table<'_>) -> Result<Recovery> {
+    let failures = recovery.get("failures_without_progress").map_or(Ok(3), |value| {
+        u32::try_from(value.whole(1)?).map_err(|_| value.wrong("is too large; the most is 2^32 - 1"))
+    })?;
+    Ok(Recovery {
+        hang_after: recovery.get("hang_after").map_or(Ok(Duration::from_secs(10)), |value| read_duration(&value))?,
+        failures_without_progress: failures,
+    })
+}
