@@ -47,8 +47,33 @@ fn section<'d>(root: &Table<'d>, name: &str) -> Result<Table<'d>> {
 
 /// Checks a case for a model whose record has these components, of this type of number.
 ///
+/// `M` is what the table `[model]` is read as: give it `#[serde(deny_unknown_fields)]`, so that a misspelt key is an error,
+/// and no `#[serde(flatten)]` nor untagged enums, which hide lines from errors. Without any keys it may be a unit struct.
+///
 /// # Errors
 /// The first thing that is wrong with the case, with its line, key, value, and the rule that it breaks.
+///
+/// # Example
+/// ```
+/// use steadfast::config::{Source, check};
+/// use steadfast::field::{Record, ScalarKind};
+///
+/// #[derive(serde::Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Heat {
+///     diffusivity: f64,
+/// }
+///
+/// let text = "grid.cells = [64]\nmodel.diffusivity = 0.5\ntime = { end = 1.0, cfl = 0.4 }";
+/// let source = Source::from_text("heat.toml", text)?;
+/// let (case, heat) = check::<Heat>(&source, &f64::components(), ScalarKind::F64)?;
+/// assert_eq!((case.cells, heat.diffusivity), (vec![64], 0.5));
+///
+/// let wrong = source.set(&["time.cfl=-1"])?;
+/// let error = check::<Heat>(&wrong, &f64::components(), ScalarKind::F64).map(|_| ()).unwrap_err();
+/// assert_eq!(error.message(), "--set time.cfl=-1: time.cfl = -1 must be above 0");
+/// # Ok::<(), steadfast::Error>(())
+/// ```
 pub fn check<M: DeserializeOwned>(source: &Source, components: &[Component], kind: ScalarKind) -> Result<(Case, M)> {
     let document = Document::parse(source)?;
     let root = document.root(keys_of(""))?;
@@ -120,14 +145,14 @@ fn check_corners(grid: &Table<'_>, cells: &[usize]) -> Result<(Vec<f64>, Vec<f64
     let (from, to) = (corner(&lower, 0.0)?, corner(&upper, 1.0)?);
     for a in 0..cells.len() {
         let spacing = (to[a] - from[a]) / cells[a] as f64;
-        let rule = if from[a] >= to[a] {
-            format!("leave no room along {}: from {} to {}; lower must be below upper", AXES[a], from[a], to[a])
-        } else if !spacing.is_finite() || from[a] + spacing == from[a] || to[a] - spacing == to[a] {
-            format!("make cells of {spacing:e} along {}, which 64 bits do not resolve there", AXES[a])
+        let (axis, from, to) = (AXES[a], from[a], to[a]);
+        let rule = if from >= to {
+            format!("leaves no room along {axis}, from {from} to {to}; grid.lower must be below grid.upper")
+        } else if !spacing.is_finite() || from + spacing == from || to - spacing == to {
+            format!("makes cells of {spacing:e} along {axis}, from {from} to {to}, which 64 bits do not resolve")
         } else {
             continue;
         };
-        let rule = format!("(with grid.lower {from:?}, grid.upper {to:?}) {rule}");
         return Err(upper.as_ref().or(lower.as_ref()).map_or_else(|| grid.wrong(&rule), |value| value.wrong(&rule)));
     }
     Ok((from, to))
@@ -293,9 +318,9 @@ fn check_fields(fields: &Value<'_>, components: &[Component]) -> Result<Vec<usiz
 fn check_checkpoint(checkpoint: &Table<'_>, rules: &TimeRules) -> Result<Checkpoint> {
     let every = checkpoint.get("every").map(|every| rules.schedule(&every)).transpose()?;
     let keep = checkpoint.get("keep").map_or(Ok(2), |value| match value.whole(0)? {
-        keep @ (0 | 1) => Err(value.wrong(&format!(
-            "keeps {keep}; it must be at least 2: if the newest checkpoint turns out damaged, only the one before it saves the run"
-        ))),
+        0 | 1 => {
+            Err(value.wrong("is too few; it must be at least 2: if the newest is damaged, the one before it is used"))
+        }
         keep => Ok(keep as usize),
     })?;
     Ok(Checkpoint {

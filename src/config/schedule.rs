@@ -101,7 +101,8 @@ pub(super) fn read_duration(value: &Value<'_>) -> Result<Duration> {
 /// A span of wall time in the largest unit that gives a whole number.
 pub(super) fn write_duration(duration: Duration) -> String {
     let milliseconds = duration.as_millis() as u64;
-    let (unit, length) = UNITS.into_iter().find(|(_, length)| milliseconds % length == 0).unwrap_or(("ms", 1));
+    let (unit, length) =
+        UNITS.into_iter().find(|(_, length)| milliseconds.is_multiple_of(*length)).unwrap_or(("ms", 1));
     format!("{} {unit}", milliseconds / length)
 }
 

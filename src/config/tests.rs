@@ -16,13 +16,13 @@ use crate::grid::Boundary;
 struct Heat {
     diffusivity: f64,
     #[serde(default)]
-    source: Source1,
+    source: Heating,
     reaction: Option<Reaction>,
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Source1 {
+enum Heating {
     #[default]
     None,
     Uniform,
@@ -103,7 +103,7 @@ fn message(from: &str, to: &str) -> String {
 #[test]
 fn a_full_case_is_read_as_written() {
     let (case, model) = heat(FULL).unwrap();
-    assert_eq!(model, Heat { diffusivity: 1.0, source: Source1::Uniform, reaction: Some(Reaction { rate: 2.5 }) });
+    assert_eq!(model, Heat { diffusivity: 1.0, source: Heating::Uniform, reaction: Some(Reaction { rate: 2.5 }) });
     assert_eq!((case.name.as_str(), case.dimension()), ("heat", 3));
     assert_eq!(case.cells, [64, 32, 16]);
     assert_eq!((&case.lower, &case.upper), (&vec![0.0; 3], &vec![1.0, 2.0, 3.0]));
@@ -193,7 +193,11 @@ fn every_wrong_value_is_explained_with_line_key_value_and_rule() {
             "heat.toml:4: grid.lower = [0.0, 0.0] has 2 entries, but grid.cells has 3",
         ),
         ("lower = 0.0", "lower = nan", "heat.toml:4: grid.lower = nan is not finite"),
-        ("lower = 0.0", "lower = 2.0", "heat.toml:5: grid.upper = [1.0, 2.0, 3.0] (with grid.lower [2.0, 2.0, 2.0]"),
+        (
+            "lower = 0.0",
+            "lower = 2.0",
+            "heat.toml:5: grid.upper = [1.0, 2.0, 3.0] leaves no room along x, from 2 to 1; grid.lower must be below grid.upper",
+        ),
         ("lower = 0.0", "lower = 0.9999999999999999", "64 bits do not resolve"),
         ("block = [32, 16, 16]", "block = 0", "heat.toml:6: grid.block = 0 must be at least 1"),
         ("x = \"periodic\"", "x = \"periodc\"", "did you mean periodic?"),
@@ -269,7 +273,7 @@ fn every_wrong_value_is_explained_with_line_key_value_and_rule() {
             "every = { wall = \"5 min\", exact = true }",
             "wall time must not change the result",
         ),
-        ("keep = 3", "keep = 1", "heat.toml:37: checkpoint.keep = 1 keeps 1; it must be at least 2: if the newest"),
+        ("keep = 3", "keep = 1", "heat.toml:37: checkpoint.keep = 1 is too few; it must be at least 2: if the newest"),
         (
             "verify = \"sample\"",
             "verify = true",
