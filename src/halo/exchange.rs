@@ -1,0 +1,214 @@
+//! An exchange as it happens: pack, send, copy; wait, unpack.
+
+use serde::{Deserialize, Serialize};
+
+use super::rows::{Rows, copy_row};
+use super::{Copy, Message, Plan};
+use crate::comm::Communicator;
+use crate::error::{Error, Kind, Result};
+use crate::field::{Block, Field, Scalar};
+use crate::sys::mpi::{Messages, Transport};
+
+/// How the messages of an exchange travel; the values that arrive are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// One neighbourhood collective (`MPI_Ineighbor_alltoallv`) with an edge for each distinct neighbour rank.
+    #[default]
+    Neighbourhood,
+    /// A send and a receive for each neighbour rank (`MPI_Isend`, `MPI_Irecv`).
+    PointToPoint,
+}
+
+impl Backend {
+    /// Both of them.
+    pub const ALL: [Backend; 2] = [Backend::Neighbourhood, Backend::PointToPoint];
+
+    /// The name, as in the case file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Backend::Neighbourhood => "neighbourhood",
+            Backend::PointToPoint => "point_to_point",
+        }
+    }
+}
+
+/// Fills the ghosts of a rank's blocks from the cells of their neighbours, as often as it is started.
+///
+/// One exchange serves any number of fields of the same shape, one after the other. It allocates nothing after its birth.
+#[derive(Debug)]
+pub struct Exchange<T: Scalar, const N: usize> {
+    plan: Plan<N>,
+    components: usize,
+    messages: Messages<T>,
+}
+
+impl<T: Scalar, const N: usize> Exchange<T, N> {
+    /// Prepares the exchange of fields with so many components.
+    ///
+    /// # Collective
+    /// Also for ranks without blocks.
+    ///
+    /// # Errors
+    /// On all ranks, if one of them would exchange more than MPI can count; if MPI fails.
+    pub fn new(communicator: &Communicator, plan: Plan<N>, components: usize, backend: Backend) -> Result<Self> {
+        let transport = match backend {
+            Backend::Neighbourhood => Transport::Neighbourhood,
+            Backend::PointToPoint => Transport::PointToPoint,
+        };
+        let sizes = |messages: &[Message<N>]| -> Vec<_> {
+            messages.iter().map(|message| (message.rank, message.cells() * components)).collect()
+        };
+        let (outgoing, incoming) = (sizes(plan.sends()), sizes(plan.receives()));
+        let agree = |outcome| communicator.vote(outcome);
+        let messages = Messages::new(communicator.inner(), transport, &outgoing, &incoming, agree)?;
+        Ok(Exchange { plan, components, messages })
+    }
+
+    /// Packs and sends what the neighbours need, and copies what needs no message.
+    ///
+    /// Until [`finish`](Self::finish), ghosts that come from other ranks keep their old values; those of blocks that do not
+    /// [`wait`](Self::waits) are filled.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// If the field is not of the plan's shape; if MPI fails. Then no rank may go on: vote, and stop.
+    ///
+    /// # Panics
+    /// If the exchange has been started and not finished.
+    pub fn start(&mut self, field: &mut Field<T, N>) -> Result<()> {
+        self.check_shape(field)?;
+        let mut rest = self.messages.outgoing();
+        for message in self.plan.sends() {
+            rest = pack(message, field.blocks(), rest);
+        }
+        self.messages.start()?;
+        copy_within_rank(self.plan.copies(), field.blocks_mut());
+        Ok(())
+    }
+
+    /// Waits for the messages and unpacks them: afterwards every ghost within the domain has its value.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// If the field is not of the plan's shape; if MPI fails. Then no rank may go on: vote, and stop.
+    pub fn finish(&mut self, field: &mut Field<T, N>) -> Result<()> {
+        self.check_shape(field)?;
+        self.messages.wait()?;
+        let mut rest = self.messages.incoming();
+        for message in self.plan.receives() {
+            rest = unpack(message, field.blocks_mut(), rest);
+        }
+        Ok(())
+    }
+
+    /// Whether the rank's block at this place has ghosts that come from another rank.
+    pub fn waits(&self, block: usize) -> bool {
+        self.plan.waits(block)
+    }
+
+    /// The bytes that this rank sends in one exchange.
+    pub fn bytes_per_exchange(&self) -> usize {
+        self.plan.cells_sent() * self.components * size_of::<T>()
+    }
+
+    /// What travels from whom to whom.
+    pub fn plan(&self) -> &Plan<N> {
+        &self.plan
+    }
+
+    /// The number of components of a cell.
+    pub fn components(&self) -> usize {
+        self.components
+    }
+
+    fn check_shape(&self, field: &Field<T, N>) -> Result<()> {
+        let fits = field.width() >= self.plan.width()
+            && field.components() == self.components
+            && field.blocks().iter().map(Block::id).eq(self.plan.blocks().iter().copied());
+        if fits {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Internal,
+            format!(
+                "a field of {} blocks, {} components and ghosts {} deep does not fit an exchange for {}, {} and {}",
+                field.blocks().len(),
+                field.components(),
+                field.width(),
+                self.plan.blocks().len(),
+                self.components,
+                self.plan.width()
+            ),
+        ))
+    }
+}
+
+/// Copies the pieces of a message into the front of a buffer, and returns the rest of it.
+pub(super) fn pack<'a, T: Scalar, const N: usize>(
+    message: &Message<N>,
+    blocks: &[Block<T, N>],
+    buffer: &'a mut [T],
+) -> &'a mut [T] {
+    let mut rest = buffer;
+    for piece in &message.pieces {
+        let block = &blocks[piece.block];
+        let rows = Rows::new(block, &piece.region);
+        for plane in block.data().chunks_exact(block.plane()) {
+            for start in rows.starts() {
+                let (row, after) = rest.split_at_mut(rows.length());
+                copy_row(row, &plane[start..start + rows.length()]);
+                rest = after;
+            }
+        }
+    }
+    rest
+}
+
+/// Copies the front of a buffer to the pieces of a message, and returns the rest of it.
+pub(super) fn unpack<'a, T: Scalar, const N: usize>(
+    message: &Message<N>,
+    blocks: &mut [Block<T, N>],
+    buffer: &'a [T],
+) -> &'a [T] {
+    let mut rest = buffer;
+    for piece in &message.pieces {
+        let block = &mut blocks[piece.block];
+        let rows = Rows::new(block, &piece.region);
+        let volume = block.plane();
+        for plane in block.data_mut().chunks_exact_mut(volume) {
+            for start in rows.starts() {
+                let (row, after) = rest.split_at(rows.length());
+                copy_row(&mut plane[start..start + rows.length()], row);
+                rest = after;
+            }
+        }
+    }
+    rest
+}
+
+/// Fills the ghosts whose values lie in blocks of the same rank.
+pub(super) fn copy_within_rank<T: Scalar, const N: usize>(copies: &[Copy<N>], blocks: &mut [Block<T, N>]) {
+    for copy in copies {
+        let ghosts = Rows::new(&blocks[copy.to], &copy.region);
+        let cells = Rows::new(&blocks[copy.from], &copy.region.shift(copy.shift));
+        let (length, volumes) = (ghosts.length(), [copy.from, copy.to].map(|place| blocks[place].plane()));
+        if let Ok([from, to]) = blocks.get_disjoint_mut([copy.from, copy.to]) {
+            let planes = from.data().chunks_exact(volumes[0]).zip(to.data_mut().chunks_exact_mut(volumes[1]));
+            for (from, to) in planes {
+                for (cell, ghost) in cells.starts().zip(ghosts.starts()) {
+                    copy_row(&mut to[ghost..ghost + length], &from[cell..cell + length]);
+                }
+            }
+        } else {
+            // Across a periodic boundary a block may be its own neighbour.
+            for plane in blocks[copy.to].data_mut().chunks_exact_mut(volumes[1]) {
+                for (cell, ghost) in cells.starts().zip(ghosts.starts()) {
+                    plane.copy_within(cell..cell + length, ghost);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The rows of a region in a block's memory, walked without a division.
+
+use crate::field::{Block, Scalar};
+use crate::grid::Region;
+
+/// A region of a block as rows of equal length at regular distances in one component's plane.
+///
+/// The halo of a block has many rows of few cells, so what a row costs besides its cells counts:
+/// [`Block::rows`] divides for each one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows {
+    start: usize,
+    length: usize,
+    /// How many rows there are along y and along z.
+    counts: [usize; 2],
+    /// How far apart they lie.
+    strides: [usize; 2],
+}
+
+impl Rows {
+    /// The rows of a region.
+    ///
+    /// # Panics
+    /// If the block has no memory for the region.
+    pub fn new<T: Scalar, const N: usize>(block: &Block<T, N>, region: &Region<N>) -> Self {
+        let (memory, extent, stride) = (block.memory(), region.extent(), block.stride());
+        assert!(memory.encloses(region), "region {region:?} is outside of the block's memory {memory:?}");
+        let start = if region.is_empty() {
+            0
+        } else {
+            (0..N).map(|a| (region.lower[a] - memory.lower[a]) as usize * stride[a]).sum()
+        };
+        let across = |a: usize| if a < N { (extent[a], stride[a]) } else { (1, 0) };
+        let ((ny, sy), (nz, sz)) = (across(1), across(2));
+        Rows { start, length: extent[0], counts: [ny, nz], strides: [sy, sz] }
+    }
+
+    /// The first position of each row, y before z.
+    #[inline]
+    pub fn starts(self) -> impl Iterator<Item = usize> {
+        let [ny, nz] = if self.length == 0 { [0, 0] } else { self.counts };
+        (0..nz).flat_map(move |z| {
+            let first = self.start + z * self.strides[1];
+            (0..ny).map(move |y| first + y * self.strides[0])
+        })
+    }
+
+    /// The number of cells in a row.
+    #[inline]
+    pub fn length(self) -> usize {
+        self.length
+    }
+}
+
+/// Copies a row; a call to copy memory would cost more than the few cells of most rows.
+#[inline]
+pub(super) fn copy_row<T: Scalar>(to: &mut [T], from: &[T]) {
+    if to.len() > 8 {
+        to.copy_from_slice(from);
+    } else {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid::BlockId;
+
+    #[test]
+    fn rows_are_those_of_the_block() {
+        let block = Block::<f32, 3>::new(BlockId(0), Region::new([2, 3, 4], [7, 6, 6]), 2, 1);
+        for region in
+            [Region::new([0, 1, 2], [9, 8, 8]), Region::new([6, 2, 4], [7, 7, 5]), Region::new([3, 3, 3], [3, 5, 5])]
+        {
+            let rows = Rows::new(&block, &region);
+            let found: Vec<_> = rows.starts().map(|start| start..start + rows.length()).collect();
+            assert_eq!(found, block.rows(&region).collect::<Vec<_>>());
+        }
+        let line = Block::<u8, 1>::new(BlockId(0), Region::new([0], [5]), 1, 1);
+        assert_eq!(Rows::new(&line, &Region::new([2], [4])).starts().collect::<Vec<_>>(), [3]);
+    }
+}
