@@ -46,7 +46,7 @@ def check_xarray(path, header, names):
     with xarray.open_dataset(path, engine="h5netcdf") as root:
         for a, letter in enumerate("xyz"[: len(header["cells"])]):
             lower, upper, cells = header["lower"][a], header["upper"][a], header["cells"][a]
-            centres = lower + (np.arange(cells) + 0.5) * (upper - lower) / cells
+            centres = lower + (np.arange(cells) + 0.5) * ((upper - lower) / cells)
             assert np.array_equal(root[letter].values, centres)
     with xarray.open_dataset(path, engine="h5netcdf", group="fields") as fields:
         for component, name in enumerate(names):
