@@ -1,0 +1,226 @@
+//! How a checkpoint's file comes to be: HDF5 lays it out and writes the metadata; no block is in it yet.
+//!
+//! What is made here is what HDF5, ParaView, xarray and netCDF read; FORMAT.md describes it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use hdf5::file::{FileCloseDegree, LibraryVersion};
+use hdf5::plist::dataset_create::{AllocTime, FillTime};
+use hdf5::types::{FloatSize, IntSize, TypeDescriptor, VarLenArray, VarLenUnicode};
+use hdf5::{Dataset, Group, H5Type, Location, ObjectReference1};
+
+use super::header::Header;
+use super::layout::{FORMAT, Layout};
+use crate::error::{Error, Kind, Result};
+use crate::field::ScalarKind;
+use crate::sys::files::reserve;
+use crate::sys::hdf5::write_terminated_string;
+
+/// Parts of a file of at least this size start at a multiple of it: a page, so that no two blocks share one.
+const ALIGNMENT: u64 = 4096;
+
+const AXES: [&str; 3] = ["x", "y", "z"];
+
+/// One entry of a dimension scale's `REFERENCE_LIST`.
+#[derive(H5Type, Clone, Copy)]
+#[repr(C)]
+struct ScaleUse {
+    dataset: ObjectReference1,
+    dimension: i32,
+}
+
+/// Creates the file of a checkpoint, reserves its space and writes its header; whatever lay at `path` is gone.
+///
+/// The file is open for writing and not yet on stable storage.
+pub(super) fn create(path: &Path, header: &Header) -> Result<(File, Layout)> {
+    header.check()?;
+    let json = serde_json::to_vec(header)
+        .map_err(|cause| Error::new(Kind::Internal, format!("the header cannot be written as JSON: {cause}")))?;
+    let refused = |doing: &str| {
+        let doing = doing.to_owned();
+        move |cause: io::Error| Error::io(&doing, path, &cause)
+    };
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            return Err(refused("remove what an earlier attempt left")(cause));
+        }
+        _ => {}
+    }
+    let mut layout = create_with_hdf5(path, header, json.len())
+        .map_err(|cause| Error::new(Kind::Hdf5, format!("HDF5 cannot create a checkpoint: {cause}")).at_path(path))?;
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(refused("open the new checkpoint"))?;
+    layout.length = file.metadata().map_err(refused("find the length of the new checkpoint"))?.len();
+    if layout.sealed().is_none() {
+        return Err(Error::new(Kind::Internal, format!("HDF5 laid the checkpoint out as {layout:?}")).at_path(path));
+    }
+    reserve(&file, layout.length).map_err(refused(&format!("reserve {} bytes for the checkpoint", layout.length)))?;
+    file.write_all_at(&json, layout.header.start).map_err(refused("write the header"))?;
+    Ok((file, layout))
+}
+
+fn create_with_hdf5(path: &Path, header: &Header, json: usize) -> hdf5::Result<Layout> {
+    let file = hdf5::File::with_options()
+        .with_fapl(|access| {
+            access
+                .libver_bounds(LibraryVersion::V110, LibraryVersion::latest())
+                .alignment(ALIGNMENT, ALIGNMENT)
+                .fclose_degree(FileCloseDegree::Strong)
+                .file_locking(false)
+        })
+        .with_fcpl(|creation| creation.obj_track_times(false))
+        .create_excl(path)?;
+    write_text(&file, "title", &format!("{}: step {}, time {}", header.program, header.step, header.time))?;
+    write_text(&file, "program", &header.program)?;
+    write_text(&file, "run_id", &header.run_id)?;
+    file.new_attr::<u64>().create("step")?.write_scalar(&header.step)?;
+    file.new_attr::<f64>().create("time")?.write_scalar(&header.time)?;
+
+    let own = new_group(&file, "checkpoint")?;
+    own.new_attr::<u32>().create("format")?.write_scalar(&FORMAT)?;
+    let text = new_dataset(&own, "header", TypeDescriptor::FixedUnicode(json), &[])?;
+    let entries = header.components.len() * header.blocks();
+    let word = || TypeDescriptor::Unsigned(IntSize::U8);
+    let checksums = new_dataset(&own, "checksums", word(), &[header.components.len(), header.blocks()])?;
+    let costs = new_dataset(&own, "costs", TypeDescriptor::Float(FloatSize::U8), &[header.blocks()])?;
+    let seal = new_dataset(&own, "seal", word(), &[1])?;
+
+    let fields = new_group(&file, "fields")?;
+    let scales = write_scales(&file, header)?;
+    let mut starts = Vec::with_capacity(header.components.len());
+    for component in &header.components {
+        let dataset = new_chunked_dataset(&fields, &component.name, header)?;
+        write_text(&dataset, "units", &component.unit)?;
+        attach_scales(&file, &dataset, header)?;
+        let first = dataset.chunk_info(0).ok_or("the first chunk has no place in the file")?;
+        starts.push(first.addr);
+    }
+    write_scale_uses(&fields, &scales, header)?;
+    write_vtk(&file, &fields, header)?;
+
+    let place = |dataset: &Dataset, bytes: usize| -> hdf5::Result<_> {
+        let start = dataset.offset().ok_or("a dataset has no place in the file")?;
+        Ok(start..start + bytes as u64)
+    };
+    let layout = Layout {
+        length: 0,
+        chunks: header.blocks() as u64,
+        chunk_bytes: header.chunk_bytes(),
+        fields: starts,
+        header: place(&text, json)?,
+        checksums: place(&checksums, 8 * entries)?,
+        costs: place(&costs, 8 * header.blocks())?,
+        seal: place(&seal, 8)?,
+    };
+    file.close()?;
+    Ok(layout)
+}
+
+/// The lengths of the array axes, in their order [z, y, x].
+fn shape(header: &Header) -> Vec<usize> {
+    header.cells.iter().rev().copied().collect()
+}
+
+/// The HDF5 type of the numbers of a field.
+pub(super) fn number(scalar: ScalarKind) -> TypeDescriptor {
+    match scalar {
+        ScalarKind::F64 => TypeDescriptor::Float(FloatSize::U8),
+        ScalarKind::F32 => TypeDescriptor::Float(FloatSize::U4),
+        ScalarKind::I64 => TypeDescriptor::Integer(IntSize::U8),
+        ScalarKind::I32 => TypeDescriptor::Integer(IntSize::U4),
+        ScalarKind::U8 => TypeDescriptor::Unsigned(IntSize::U1),
+    }
+}
+
+fn new_group(parent: &Group, name: &str) -> hdf5::Result<Group> {
+    parent.create_group_builder().obj_track_times(false).create(name)
+}
+
+/// A dataset in one piece, whose place in the file is fixed from birth.
+fn new_dataset(parent: &Group, name: &str, kind: TypeDescriptor, shape: &[usize]) -> hdf5::Result<Dataset> {
+    let builder = parent.new_dataset_builder().empty_as(&kind).no_chunk();
+    let builder = builder.alloc_time(Some(AllocTime::Early)).fill_time(FillTime::Never).obj_track_times(false);
+    if shape.is_empty() { builder.create(name) } else { builder.shape(shape).create(name) }
+}
+
+/// A field's dataset: a fixed shape, early allocation and no filter make HDF5 keep the chunks in order without an index.
+fn new_chunked_dataset(parent: &Group, name: &str, header: &Header) -> hdf5::Result<Dataset> {
+    let chunk: Vec<usize> = header.block.iter().rev().copied().collect();
+    parent
+        .new_dataset_builder()
+        .empty_as(&number(header.scalar))
+        .shape(shape(header))
+        .chunk(chunk)
+        .alloc_time(Some(AllocTime::Early))
+        .fill_time(FillTime::Never)
+        .obj_track_times(false)
+        .create(name)
+}
+
+/// The cell centres along each axis as dimension scales at the root, where netCDF looks for them.
+fn write_scales(file: &Group, header: &Header) -> hdf5::Result<Vec<Dataset>> {
+    let scales = header.cells.iter().enumerate().map(|(a, &cells)| {
+        let spacing = (header.upper[a] - header.lower[a]) / cells as f64;
+        let centres: Vec<f64> = (0..cells).map(|i| header.lower[a] + (i as f64 + 0.5) * spacing).collect();
+        let scale = new_dataset(file, AXES[a], TypeDescriptor::Float(FloatSize::U8), &[cells])?;
+        scale.write_raw(&centres)?;
+        for (key, value) in [("CLASS", "DIMENSION_SCALE"), ("NAME", AXES[a])] {
+            write_terminated_string(&scale, key, value).map_err(|error| error.message().to_owned())?;
+        }
+        Ok(scale)
+    });
+    scales.collect()
+}
+
+fn attach_scales(file: &Group, dataset: &Dataset, header: &Header) -> hdf5::Result<()> {
+    let lists: Vec<VarLenArray<ObjectReference1>> = (0..header.dimension())
+        .rev()
+        .map(|a| Ok(VarLenArray::from_slice(&[file.reference(AXES[a])?])))
+        .collect::<hdf5::Result<_>>()?;
+    dataset.new_attr_builder().with_data(&lists).create("DIMENSION_LIST").map(drop)
+}
+
+fn write_scale_uses(fields: &Group, scales: &[Dataset], header: &Header) -> hdf5::Result<()> {
+    for (a, scale) in scales.iter().enumerate() {
+        let dimension = (header.dimension() - 1 - a) as i32;
+        let uses: Vec<ScaleUse> = header
+            .components
+            .iter()
+            .map(|component| Ok(ScaleUse { dataset: fields.reference(&component.name)?, dimension }))
+            .collect::<hdf5::Result<_>>()?;
+        scale.new_attr_builder().with_data(&uses).create("REFERENCE_LIST")?;
+    }
+    Ok(())
+}
+
+/// The group that ParaView reads: an image whose cell data are hard links to the fields.
+fn write_vtk(file: &Group, fields: &Group, header: &Header) -> hdf5::Result<()> {
+    let vtk = new_group(file, "VTKHDF")?;
+    let (mut extent, mut origin, mut spacing) = ([0i64; 6], [0.0; 3], [1.0; 3]);
+    for a in 0..header.dimension() {
+        extent[2 * a + 1] = header.cells[a] as i64;
+        origin[a] = header.lower[a];
+        spacing[a] = (header.upper[a] - header.lower[a]) / header.cells[a] as f64;
+    }
+    let direction = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
+    vtk.new_attr_builder().with_data(&[1i64, 0]).create("Version")?;
+    write_terminated_string(&vtk, "Type", "ImageData").map_err(|error| error.message().to_owned())?;
+    vtk.new_attr_builder().with_data(&extent).create("WholeExtent")?;
+    vtk.new_attr_builder().with_data(&origin).create("Origin")?;
+    vtk.new_attr_builder().with_data(&spacing).create("Spacing")?;
+    vtk.new_attr_builder().with_data(&direction).create("Direction")?;
+    let cells = new_group(&vtk, "CellData")?;
+    for component in &header.components {
+        let target = format!("{}/{}", fields.name(), component.name);
+        cells.link_hard(&target, &component.name)?;
+    }
+    Ok(())
+}
+
+/// A variable-length string, which Python reads as `str`.
+fn write_text(object: &Location, name: &str, value: &str) -> hdf5::Result<()> {
+    let text: VarLenUnicode = value.replace('\0', "").parse().map_err(|_| "a text that is no text")?;
+    object.new_attr::<VarLenUnicode>().create(name)?.write_scalar(&text)
+}

@@ -1,0 +1,207 @@
+//! What one rank does for a checkpoint after the staging copy: write, verify, commit. No MPI and no HDF5.
+//!
+//! Each of the three runs on a thread beside the sweeps and ends in a result that [`super::writer`] lets the ranks agree on.
+//! An error is final: after a failed fsync nobody knows what is on the disk, so that a second one proves nothing.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::checksum;
+use super::header::Header;
+use super::layout::Layout;
+use super::open::read_chunk;
+use super::store;
+use crate::error::{Error, Kind, Result};
+use crate::grid::random::mix;
+use crate::sys::files::{forget_cached, sync_directory};
+
+/// How much of a checkpoint is read back from the disk before it is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// Every block.
+    All,
+    /// One block in eight, others in each checkpoint.
+    Sample,
+    /// None.
+    None,
+}
+
+impl Verify {
+    /// Whether this block is read back; the same on every rank.
+    pub(super) fn wants(self, step: u64, chunk: usize) -> bool {
+        match self {
+            Verify::All => true,
+            Verify::Sample => mix(step ^ mix(chunk as u64)) % 8 == 0,
+            Verify::None => false,
+        }
+    }
+}
+
+/// Asked just before a checkpoint gets its final name; an error discards it.
+pub type Fence = std::sync::Arc<dyn Fn() -> Result<()> + Send + Sync>;
+
+/// Everything about a pending checkpoint that its threads need.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub header: Header,
+    pub layout: Layout,
+    pub partial: PathBuf,
+    pub path: PathBuf,
+    /// The file's inode: a later attempt of the run may have put another one in its place.
+    pub inode: u64,
+}
+
+/// The most bytes that are written by one call, so that a thread that is told to stop does so soon.
+const LARGEST_WRITE: usize = 8 << 20;
+
+impl Job {
+    /// The checkpoint that will be at `path`, and whose file was just created.
+    pub fn new(header: Header, layout: Layout, path: PathBuf, file: &File) -> Result<Self> {
+        let partial = partial_of(&path);
+        let metadata = file.metadata().map_err(|cause| Error::io("look at the new checkpoint", &partial, &cause))?;
+        Ok(Job { header, layout, partial, path, inode: metadata.ino() })
+    }
+
+    /// Opens the file that rank 0 created.
+    pub fn open(&self) -> Result<File> {
+        let opened = File::options().read(true).write(true).open(&self.partial);
+        let file = opened.map_err(self.refused("open the checkpoint that is written"))?;
+        self.check_own(&file.metadata().map_err(self.refused("look at the checkpoint that is written"))?)?;
+        Ok(file)
+    }
+
+    /// Writes blocks that are sorted by chunk and puts them on stable storage; neighbours in the file go in one write.
+    pub fn write(&self, file: &File, chunks: &[usize], bytes: &[u8], stop: &AtomicBool) -> Result<()> {
+        let refused = self.refused("write the blocks of the checkpoint");
+        let size = self.layout.chunk_bytes as usize;
+        for component in 0..self.layout.fields.len() {
+            let mut rest = &bytes[component * chunks.len() * size..][..chunks.len() * size];
+            for run in chunks.chunk_by(|a, b| a + 1 == *b) {
+                let (here, after) = rest.split_at(run.len() * size);
+                rest = after;
+                let mut at = self.layout.chunk(component, run[0]).start;
+                for part in here.chunks(LARGEST_WRITE) {
+                    if stop.load(Ordering::Relaxed) {
+                        return Err(Error::new(Kind::Run, "the checkpoint was given up").at_path(&self.partial));
+                    }
+                    file.write_all_at(part, at).map_err(&refused)?;
+                    at += part.len() as u64;
+                }
+            }
+        }
+        file.sync_all().map_err(self.refused("put the blocks of the checkpoint on stable storage"))
+    }
+
+    /// Reads blocks back, from the disk where the system allows, and compares them with their checksums.
+    ///
+    /// `checksums` is the table of all blocks.
+    pub fn verify(
+        &self,
+        file: &File,
+        chunks: &[usize],
+        checksums: &[u64],
+        stop: &AtomicBool,
+        how: Verify,
+    ) -> Result<()> {
+        forget_cached(file);
+        let mut bytes = vec![0; self.layout.chunk_bytes as usize];
+        for component in 0..self.layout.fields.len() {
+            for &chunk in chunks.iter().filter(|&&chunk| how.wants(self.header.step, chunk)) {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(Error::new(Kind::Run, "the checkpoint was given up").at_path(&self.partial));
+                }
+                read_chunk(file, &self.layout, component, chunk, &mut bytes)
+                    .map_err(self.refused("read the checkpoint back"))?;
+                let found = checksum::of_block(&self.header, component, chunk, &bytes);
+                if found != checksums[self.layout.entry(component, chunk)] {
+                    let name = &self.header.components[component].name;
+                    let cells = self.header.cells_of_chunk(chunk);
+                    return Err(Error::new(
+                        Kind::Io,
+                        format!("block {chunk} of field {name} (cells {cells}) reads back other than it was written"),
+                    )
+                    .at_path(&self.partial)
+                    .hint("memory, cable or disk is at fault: look at the system's log"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes checksums, costs and seal, and gives the file its final name: the commit.
+    pub fn commit(&self, file: &File, checksums: &[u64], costs: &[f64], fence: Option<&Fence>) -> Result<()> {
+        let refused = self.refused("write the checksums of the checkpoint");
+        file.write_all_at(bytemuck::cast_slice(checksums), self.layout.checksums.start).map_err(&refused)?;
+        file.write_all_at(bytemuck::cast_slice(costs), self.layout.costs.start).map_err(&refused)?;
+        let seal = checksum::of_file(file, &self.layout).map_err(&refused)?;
+        file.write_all_at(&seal.to_ne_bytes(), self.layout.seal.start).map_err(&refused)?;
+        file.sync_all().map_err(self.refused("put the checkpoint on stable storage"))?;
+        self.check_sealed(file, checksums, costs, seal)?;
+        if let Some(fence) = fence {
+            fence()?;
+        }
+        self.check_own(&std::fs::metadata(&self.partial).map_err(self.refused("look at the finished checkpoint"))?)?;
+        std::fs::rename(&self.partial, &self.path).map_err(self.refused("rename the finished checkpoint"))?;
+        sync_directory(store::directory(&self.path))
+            .map_err(self.refused("put the checkpoint's name on stable storage"))
+    }
+
+    /// Reads everything but the blocks back: it must be what was sealed, and what was sealed must be what was meant.
+    fn check_sealed(&self, file: &File, checksums: &[u64], costs: &[f64], seal: u64) -> Result<()> {
+        forget_cached(file);
+        let refused = self.refused("read the checkpoint back");
+        let json = serde_json::to_vec(&self.header).unwrap_or_default();
+        let parts: [(&[u8], u64); 4] = [
+            (&json, self.layout.header.start),
+            (bytemuck::cast_slice(checksums), self.layout.checksums.start),
+            (bytemuck::cast_slice(costs), self.layout.costs.start),
+            (&seal.to_ne_bytes(), self.layout.seal.start),
+        ];
+        let mut sound = checksum::of_file(file, &self.layout).map_err(&refused)? == seal;
+        for (expected, at) in parts {
+            let mut found = vec![0; expected.len()];
+            file.read_exact_at(&mut found, at).map_err(&refused)?;
+            sound &= found == expected;
+        }
+        if sound {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Io, "the header or the checksums read back other than they were written")
+            .at_path(&self.partial)
+            .hint("memory, cable or disk is at fault: look at the system's log"))
+    }
+
+    /// Removes what a checkpoint that failed may have left; quiet, since the failure itself is reported.
+    pub fn remove(&self) {
+        for path in [&self.partial, &self.path] {
+            let own = std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == self.inode);
+            if let Some(cause) = own.then(|| std::fs::remove_file(path)).and_then(io::Result::err) {
+                log::warn!("cannot remove the discarded checkpoint {}: {cause}", path.display());
+            }
+        }
+    }
+
+    fn check_own(&self, metadata: &std::fs::Metadata) -> Result<()> {
+        if metadata.ino() == self.inode {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Run, "another attempt of the run has replaced the checkpoint that is written")
+            .at_path(&self.partial)
+            .hint("see that only one launch works in the run directory"))
+    }
+
+    fn refused(&self, doing: &str) -> impl Fn(io::Error) -> Error {
+        let (doing, path, step) = (doing.to_owned(), self.partial.clone(), self.header.step);
+        move |cause| Error::io(&doing, &path, &cause).in_step(step)
+    }
+}
+
+/// The path of a checkpoint while it is written.
+pub(super) fn partial_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}

@@ -1,0 +1,140 @@
+//! The copy that the sweeps wait for: a rank's blocks as they will stand in the file, with their checksums.
+
+use super::checksum::BlockDigest;
+use super::header::Header;
+use crate::field::{Block, Field, Scalar};
+use crate::grid::{Region, Tiling};
+
+/// The blocks of one rank as they will stand in the file; the memory is used again for each checkpoint.
+#[derive(Debug, Default)]
+pub(super) struct Staging<T> {
+    /// The chunks in the order of the file.
+    pub chunks: Vec<usize>,
+    /// Their numbers, component after component, chunk after chunk.
+    pub numbers: Vec<T>,
+    /// Their checksums in the same order.
+    pub checksums: Vec<u64>,
+}
+
+impl<T: Scalar> Staging<T> {
+    /// Copies the interiors of all blocks and computes the checksums from the memory copied from, in one pass.
+    ///
+    /// The work is shared by `threads` threads. Cells of a chunk beyond the upper boundary become zero.
+    pub fn fill<const N: usize>(&mut self, header: &Header, tiling: &Tiling<N>, field: &Field<T, N>, threads: usize) {
+        let shape = tiling.shape();
+        let size: usize = shape.iter().product();
+        let mut blocks: Vec<_> = field.blocks().iter().map(|block| (tiling.chunk(block.id()), block)).collect();
+        blocks.sort_unstable_by_key(|(chunk, _)| *chunk);
+        let count = blocks.len() * field.components();
+        self.chunks.clear();
+        self.chunks.extend(blocks.iter().map(|(chunk, _)| *chunk));
+        self.numbers.resize(count * size, T::default());
+        self.checksums.resize(count, 0);
+        if count == 0 {
+            return;
+        }
+        let share = count.div_ceil(threads.max(1));
+        let blocks = &blocks;
+        let work = |first: usize, numbers: &mut [T], checksums: &mut [u64]| {
+            for (i, (target, checksum)) in numbers.chunks_mut(size).zip(checksums).enumerate() {
+                let (component, (chunk, block)) = ((first + i) / blocks.len(), blocks[(first + i) % blocks.len()]);
+                let mut digest = BlockDigest::new(header, component, chunk);
+                copy_block(block, component, shape, target, &mut digest);
+                *checksum = digest.finish();
+            }
+        };
+        let mut shares = self.numbers.chunks_mut(share * size).zip(self.checksums.chunks_mut(share)).enumerate();
+        let own = shares.next();
+        std::thread::scope(|scope| {
+            for (i, (numbers, checksums)) in shares {
+                scope.spawn(move || work(i * share, numbers, checksums));
+            }
+            if let Some((_, (numbers, checksums))) = own {
+                work(0, numbers, checksums);
+            }
+        });
+    }
+}
+
+/// Copies one component of a block into a chunk of the given shape, row by row; each row is summed where it comes from.
+fn copy_block<T: Scalar, const N: usize>(
+    block: &Block<T, N>,
+    component: usize,
+    shape: [usize; N],
+    target: &mut [T],
+    digest: &mut BlockDigest,
+) {
+    let (interior, length) = (block.interior(), shape[0]);
+    let extent = interior.extent();
+    let source = &block.data()[component * block.plane()..][..block.plane()];
+    let mut rows = block.rows(&interior);
+    let places = Region::new([0; N], shape.map(|n| n as i64)).rows();
+    for (place, target) in places.zip(target.chunks_exact_mut(length)) {
+        let inside = (1..N).all(|a| (place.0[a] as usize) < extent[a]);
+        let filled = if inside { extent[0] } else { 0 };
+        if let Some(row) = inside.then(|| rows.next()).flatten() {
+            digest.update(bytemuck::cast_slice(&source[row.clone()]));
+            target[..filled].copy_from_slice(&source[row]);
+        }
+        if filled < length {
+            target[filled..].fill(T::default());
+            digest.update(bytemuck::cast_slice(&target[filled..]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::checksum::of_block;
+    use super::super::header::tests::header;
+    use super::*;
+    use crate::grid::{Cell, Partition};
+
+    #[test]
+    fn chunks_come_in_the_order_of_the_file_and_their_checksums_fit_for_any_threads() {
+        let header = header(&[7, 5], &[3, 2], i32::KIND, 2);
+        let tiling = header.tiling::<2>().unwrap();
+        let partition = Partition::by_cost(&[1.0; 9], 2);
+        for rank in 0..2 {
+            let mut field = Field::<i32, 2>::new(&tiling, &partition, rank, 2, 2);
+            for block in field.blocks_mut() {
+                block.data_mut().fill(-7);
+                let (plane, cells) = (block.plane(), block.interior().cells());
+                for cell in cells {
+                    let at = block.position(cell);
+                    block.data_mut()[at] = (cell.0[0] + 10 * cell.0[1]) as i32;
+                    block.data_mut()[at + plane] = -1;
+                }
+            }
+            for threads in [1, 2, 3, 100] {
+                let mut staging = Staging { chunks: vec![9; 4], numbers: vec![9; 1000], checksums: vec![9; 1] };
+                staging.fill(&header, &tiling, &field, threads);
+                assert!(staging.chunks.is_sorted());
+                let places = (0..2).flat_map(|component| staging.chunks.iter().map(move |&chunk| (component, chunk)));
+                for (i, (component, chunk)) in places.enumerate() {
+                    let numbers = &staging.numbers[6 * i..][..6];
+                    assert_eq!(
+                        staging.checksums[i],
+                        of_block(&header, component, chunk, bytemuck::cast_slice(numbers))
+                    );
+                    let region = tiling.region(tiling.block_of_chunk(chunk));
+                    for (at, number) in Region::new([0, 0], [3, 2]).cells().zip(numbers) {
+                        let cell = Cell([region.lower[0] + at.0[0], region.lower[1] + at.0[1]]);
+                        let value = if component == 0 { (cell.0[0] + 10 * cell.0[1]) as i32 } else { -1 };
+                        assert_eq!(*number, if region.contains(cell) { value } else { 0 });
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_rank_without_blocks_stages_nothing() {
+        let header = header(&[4], &[4], u8::KIND, 1);
+        let tiling = header.tiling::<1>().unwrap();
+        let field = Field::<u8, 1>::new(&tiling, &Partition::by_cost(&[1.0], 2), 1, 1, 1);
+        let mut staging = Staging::default();
+        staging.fill(&header, &tiling, &field, 4);
+        assert!(staging.chunks.is_empty() && staging.numbers.is_empty() && staging.checksums.is_empty());
+    }
+}

@@ -1,0 +1,56 @@
+//! The one thing that the safe HDF5 crate cannot write: a string that ends with a zero byte.
+//!
+//! The dimension scale specification asks for such strings in `CLASS` and `NAME`, and `H5DSis_scale` refuses others.
+
+use std::ffi::CString;
+
+use hdf5::Location;
+use hdf5_sys::h5a::{H5Aclose, H5Acreate2, H5Awrite};
+use hdf5_sys::h5i::hid_t;
+use hdf5_sys::h5p::H5P_DEFAULT;
+use hdf5_sys::h5s::{H5S_class_t, H5Sclose, H5Screate};
+use hdf5_sys::h5t::{H5T_C_S1, H5T_str_t, H5Tclose, H5Tcopy, H5Tset_size, H5Tset_strpad};
+
+use crate::error::{Error, Kind, Result};
+
+/// Writes a zero-terminated ASCII string of exactly its length as a scalar attribute.
+pub(crate) fn write_terminated_string(object: &Location, name: &str, value: &str) -> Result<()> {
+    let refused = || Error::new(Kind::Hdf5, format!("HDF5 cannot write the attribute {name} = {value:?}"));
+    let (Ok(key), Ok(text)) = (CString::new(name), CString::new(value)) else { return Err(refused()) };
+    let bytes = text.as_bytes_with_nul();
+    hdf5::sync::sync(|| {
+        // SAFETY: the library is initialised and locked by `sync`, and H5T_C_S1 is one of its own types.
+        let kind = Owned::new(unsafe { H5Tcopy(*H5T_C_S1) }, H5Tclose).ok_or_else(refused)?;
+        // SAFETY: `kind` is a copy that this function owns, so that it may be changed.
+        let sized = unsafe { H5Tset_size(kind.id, bytes.len()) };
+        // SAFETY: as above.
+        let padded = unsafe { H5Tset_strpad(kind.id, H5T_str_t::H5T_STR_NULLTERM) };
+        // SAFETY: creates a new object from a constant.
+        let space = Owned::new(unsafe { H5Screate(H5S_class_t::H5S_SCALAR) }, H5Sclose).ok_or_else(refused)?;
+        // SAFETY: all identifiers are open (`object` by its borrow) and `key` ends with a zero byte.
+        let attribute = unsafe { H5Acreate2(object.id(), key.as_ptr(), kind.id, space.id, H5P_DEFAULT, H5P_DEFAULT) };
+        let attribute = Owned::new(attribute, H5Aclose).ok_or_else(refused)?;
+        // SAFETY: one value of `bytes.len()` bytes is read from `bytes`, which has that many.
+        let written = unsafe { H5Awrite(attribute.id, kind.id, bytes.as_ptr().cast()) };
+        if sized < 0 || padded < 0 || written < 0 { Err(refused()) } else { Ok(()) }
+    })
+}
+
+/// An HDF5 identifier that is closed when it is dropped.
+struct Owned {
+    id: hid_t,
+    close: unsafe extern "C" fn(hid_t) -> i32,
+}
+
+impl Owned {
+    fn new(id: hid_t, close: unsafe extern "C" fn(hid_t) -> i32) -> Option<Self> {
+        (id >= 0).then_some(Owned { id, close })
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // SAFETY: `id` is open and owned by this value alone; it is dropped inside of `sync`.
+        unsafe { (self.close)(self.id) };
+    }
+}
