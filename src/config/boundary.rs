@@ -69,7 +69,7 @@ impl Reader<'_> {
         if key == "fixed_value" {
             return Ok(Boundary::FixedValue(self.values(&given)?));
         }
-        if self.is_integer() {
+        if self.kind.is_integer() {
             return Err(given.wrong(&format!("is a slope, which cells of type {} cannot follow", self.kind.name())));
         }
         Ok(Boundary::FixedGradient(self.values(&given)?))
@@ -96,8 +96,8 @@ impl Reader<'_> {
             ScalarKind::F32 => (f64::from(f32::MIN), f64::from(f32::MAX)),
             ScalarKind::F64 => (f64::MIN, f64::MAX),
         };
-        if !(least..=most).contains(&number) || (self.is_integer() && number.fract() != 0.0) {
-            let range = match self.is_integer() {
+        if !(least..=most).contains(&number) || (self.kind.is_integer() && number.fract() != 0.0) {
+            let range = match self.kind.is_integer() {
                 true => format!("whole number from {least} to {most}"),
                 false => format!("number from {least:e} to {most:e}"),
             };
@@ -105,10 +105,6 @@ impl Reader<'_> {
             return Err(value.wrong(&format!("does not fit into cells of type {kind}; it must be a {range}")));
         }
         Ok(number)
-    }
-
-    fn is_integer(&self) -> bool {
-        matches!(self.kind, ScalarKind::I64 | ScalarKind::I32 | ScalarKind::U8)
     }
 }
 

@@ -85,7 +85,7 @@ pub fn check<M: DeserializeOwned>(source: &Source, components: &[Component], kin
     let (periodic, boundaries) = read_boundaries(&section(&root, "boundary")?, cells.len(), components, kind)?;
     let (model, parameters) = read_model(source, root.get("model"))?;
     let initial = root.has("initial").then(|| check_initial(&section(&root, "initial")?, components)).transpose()?;
-    let rules = TimeRules { integer: matches!(kind, ScalarKind::I64 | ScalarKind::I32 | ScalarKind::U8), kind };
+    let rules = TimeRules { kind };
     let case = Case {
         name: source.name(),
         title,
@@ -186,13 +186,12 @@ fn check_initial(initial: &Table<'_>, components: &[Component]) -> Result<Initia
         }
     }
     let number = |key, default| initial.get(key).map_or(Ok(default), |value| value.number());
-    let scale = number("scale", 1.0)?;
     Ok(InitialFile {
         file: file.text()?.into(),
         dataset: dataset.text()?.to_owned(),
         interpolation: initial.need("interpolation", "how the data are resampled: nearest or linear")?.word()?,
         component: initial.get("component").map_or(Ok(0), |value| component(&value, components))?,
-        scale,
+        scale: number("scale", 1.0)?,
         offset: number("offset", 0.0)?,
     })
 }
@@ -205,7 +204,6 @@ fn component(value: &Value<'_>, components: &[Component]) -> Result<usize> {
 
 /// What the type of number asks of time: integers compute exactly only if they go on by whole steps.
 struct TimeRules {
-    integer: bool,
     kind: ScalarKind,
 }
 
@@ -216,7 +214,7 @@ impl TimeRules {
 
     /// A time that must be whole if the numbers are.
     fn hold(&self, value: &Value<'_>, time: f64) -> Result<f64> {
-        if self.integer && time.fract() != 0.0 {
+        if self.kind.is_integer() && time.fract() != 0.0 {
             return Err(value.wrong(&format!("is not whole, but {}", self.why())));
         }
         Ok(time)
@@ -247,7 +245,7 @@ fn check_time(time: &Table<'_>, rules: &TimeRules) -> Result<Time> {
 }
 
 fn check_step(time: &Table<'_>, rules: &TimeRules) -> Result<StepSize> {
-    if rules.integer && !time.has("cfl") && !time.has("step") {
+    if rules.kind.is_integer() && !time.has("cfl") && !time.has("step") {
         return Ok(StepSize::Fixed(1.0));
     }
     let (key, value) = time.need_one(&["cfl", "step"]).map_err(|error| match time.has("cfl") {
@@ -255,7 +253,7 @@ fn check_step(time: &Table<'_>, rules: &TimeRules) -> Result<StepSize> {
         false => error.hint("as in cfl = 0.4, a part of the model's shortest timescale, or step = 1e-3"),
     })?;
     let number = value.positive()?;
-    match (key, rules.integer) {
+    match (key, rules.kind.is_integer()) {
         ("cfl", true) => {
             Err(value.wrong(&format!("asks for steps of any length, but {}", rules.why())).hint("use step = 1"))
         }
@@ -268,10 +266,10 @@ fn check_step(time: &Table<'_>, rules: &TimeRules) -> Result<StepSize> {
 }
 
 fn check_integrator(time: &Table<'_>, rules: &TimeRules) -> Result<Integrator> {
-    let default = if rules.integer { Integrator::ForwardEuler } else { Integrator::SspRk2 };
+    let default = if rules.kind.is_integer() { Integrator::ForwardEuler } else { Integrator::SspRk2 };
     let Some(value) = time.get("integrator") else { return Ok(default) };
     let integrator = value.word()?;
-    if rules.integer && integrator != Integrator::ForwardEuler {
+    if rules.kind.is_integer() && integrator != Integrator::ForwardEuler {
         let rule = format!("has stages between steps, but {}; it must be forward_euler", rules.why());
         return Err(value.wrong(&rule).hint("leave integrator out"));
     }

@@ -28,6 +28,11 @@ impl ScalarKind {
         }
     }
 
+    /// Whether the numbers are integers.
+    pub const fn is_integer(self) -> bool {
+        matches!(self, ScalarKind::I64 | ScalarKind::I32 | ScalarKind::U8)
+    }
+
     /// The name of the Rust type.
     pub const fn name(self) -> &'static str {
         match self {
