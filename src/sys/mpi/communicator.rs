@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytemuck::Pod;
 use mpi::ffi;
 
-use super::{Environment, check};
+use super::{Environment, address, address_mut, check};
 use crate::error::Result;
 
 /// The most numbers that one reduction call takes; they lie on the stack, so that a reduction allocates nothing.
@@ -207,7 +207,7 @@ impl Communicator {
         counts: &[c_int],
         places: &[c_int],
     ) -> Result<()> {
-        let (send, count, receive) = (own.as_ptr().cast(), own.len() as c_int, all.as_mut_ptr().cast());
+        let (send, count, receive) = (address(own), own.len() as c_int, address_mut(all));
         let (counts, places) = (counts.as_ptr(), places.as_ptr());
         // SAFETY: a constant of the MPI library.
         let byte = unsafe { ffi::RSMPI_UINT8_T };

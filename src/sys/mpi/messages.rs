@@ -8,7 +8,7 @@ use std::ffi::c_int;
 use bytemuck::Pod;
 use mpi::ffi;
 
-use super::{Communicator, check};
+use super::{Communicator, address, address_mut, check};
 use crate::error::{Error, Kind, Result};
 
 /// The tag of all messages: the communicator is their own.
@@ -149,11 +149,11 @@ impl<T: Pod> Messages<T> {
         // until the wait, and which have the edges of the communicator; counts and places live as long.
         let code = unsafe {
             ffi::MPI_Ineighbor_alltoallv(
-                self.send.as_ptr().cast(),
+                address(&self.send),
                 outgoing.counts.as_ptr(),
                 outgoing.places.as_ptr(),
                 unit::<T>(),
-                self.receive.as_mut_ptr().cast(),
+                address_mut(&mut self.receive),
                 incoming.counts.as_ptr(),
                 incoming.places.as_ptr(),
                 unit::<T>(),

@@ -6,7 +6,7 @@
 mod communicator;
 mod messages;
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 use std::rc::Rc;
 
@@ -102,6 +102,18 @@ fn check(call: &str, code: c_int) -> Result<()> {
     let reason = string("MPI_Error_string", |text, length| unsafe { ffi::MPI_Error_string(code, text, length) });
     let reason = reason.unwrap_or_else(|_| format!("error code {code}"));
     Err(Error::new(Kind::Mpi, format!("{call} failed: {reason}")))
+}
+
+/// The address of a buffer as MPI wants it: null if it is empty.
+///
+/// The address of an empty slice of bytes is 1 in Rust, which is `MPI_IN_PLACE` in Open MPI.
+fn address<T>(buffer: &[T]) -> *const c_void {
+    if buffer.is_empty() { ptr::null() } else { buffer.as_ptr().cast() }
+}
+
+/// The address of a buffer to be written, as [`address`].
+fn address_mut<T>(buffer: &mut [T]) -> *mut c_void {
+    if buffer.is_empty() { ptr::null_mut() } else { buffer.as_mut_ptr().cast() }
 }
 
 fn is_running() -> bool {
