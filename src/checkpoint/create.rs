@@ -34,21 +34,29 @@ struct ScaleUse {
 
 /// Creates the file of a checkpoint, reserves its space and writes its header; whatever lay at `path` is gone.
 ///
-/// The file is open for writing and not yet on stable storage.
+/// The file is open for writing and not yet on stable storage. If anything fails, nothing is left.
 pub(super) fn create(path: &Path, header: &Header) -> Result<(File, Layout)> {
     header.check()?;
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("remove what an earlier attempt left", path, &cause));
+        }
+        _ => {}
+    }
+    create_new(path, header).inspect_err(|_| {
+        if let Err(cause) = std::fs::remove_file(path) {
+            log::debug!("{} is not removed: {cause}", path.display());
+        }
+    })
+}
+
+fn create_new(path: &Path, header: &Header) -> Result<(File, Layout)> {
     let json = serde_json::to_vec(header)
         .map_err(|cause| Error::new(Kind::Internal, format!("the header cannot be written as JSON: {cause}")))?;
     let refused = |doing: &str| {
         let doing = doing.to_owned();
         move |cause: io::Error| Error::io(&doing, path, &cause)
     };
-    match std::fs::remove_file(path) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            return Err(refused("remove what an earlier attempt left")(cause));
-        }
-        _ => {}
-    }
     let mut layout = create_with_hdf5(path, header, json.len())
         .map_err(|cause| Error::new(Kind::Hdf5, format!("HDF5 cannot create a checkpoint: {cause}")).at_path(path))?;
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(refused("open the new checkpoint"))?;
@@ -140,7 +148,7 @@ fn new_group(parent: &Group, name: &str) -> hdf5::Result<Group> {
 
 /// A dataset in one piece, whose place in the file is fixed from birth.
 fn new_dataset(parent: &Group, name: &str, kind: TypeDescriptor, shape: &[usize]) -> hdf5::Result<Dataset> {
-    let builder = parent.new_dataset_builder().empty_as(&kind).no_chunk();
+    let builder = parent.new_dataset_builder().empty_as(kind).no_chunk();
     let builder = builder.alloc_time(Some(AllocTime::Early)).fill_time(FillTime::Never).obj_track_times(false);
     if shape.is_empty() { builder.create(name) } else { builder.shape(shape).create(name) }
 }
@@ -150,7 +158,7 @@ fn new_chunked_dataset(parent: &Group, name: &str, header: &Header) -> hdf5::Res
     let chunk: Vec<usize> = header.block.iter().rev().copied().collect();
     parent
         .new_dataset_builder()
-        .empty_as(&number(header.scalar))
+        .empty_as(number(header.scalar))
         .shape(shape(header))
         .chunk(chunk)
         .alloc_time(Some(AllocTime::Early))

@@ -1,4 +1,26 @@
-//! What survives.
+//! What survives: one HDF5 file that any tool can read, and that restarts the run with the same bits.
+//!
+//! It promises that a file that bears its final name is complete, on stable storage, and that every byte of it is under
+//! exactly one checksum: a block's own, computed from the memory that it was copied from, or the seal of the file. Damage is
+//! always noticed and never used. A crash at any instant leaves the checkpoints that were committed before as they are.
+//!
+//! ```text
+//!   sweeps ──┐ copy, checksum                       sweeps go on
+//!            └──────────────► staging ─► pwrite, fsync ─► read back ─► seal, fsync, rename, fsync directory
+//!                                        1 written        2 verified   3 committed
+//! ```
+//!
+//! HDF5 is used by one rank alone, for what it is good at: the metadata. A block is a chunk, and chunks lie one after another
+//! ([`Header::block`] and the file offset of the first tell where each is), so that every rank writes its own blocks with
+//! plain system calls whose results mean something. Rejected: parallel HDF5, which on a full disk reports success and
+//! leaves an unreadable file, or leaves ranks waiting for each other for ever.
+//!
+//! The file's layout, its invariants, what a crash at each instant leaves, and how to read it with other tools stand in
+//! FORMAT.md beside this file. This room does not know when a checkpoint is due, nor which one a run should go on from.
+//!
+//! Read [`Header`], then [`Writer`] and what it calls: `create`, `stage`, `phases`; then `open`, [`Reader`] and
+//! [`restore()`]. Read on in [`crate::sim`].
+
 mod checksum;
 mod create;
 mod header;
@@ -6,11 +28,17 @@ mod layout;
 mod open;
 mod phases;
 mod reader;
+mod restore;
 mod save;
 mod stage;
 pub mod store;
+mod worker;
+mod writer;
+
 pub use header::Header;
 pub use open::read_header;
 pub use phases::{Fence, Verify};
 pub use reader::{Fault, Reader, Report};
+pub use restore::{Restored, restore};
 pub use save::save;
+pub use writer::{Outcome, Settings, Writer};

@@ -9,6 +9,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::checksum;
 use super::header::Header;
 use super::layout::Layout;
@@ -34,7 +36,7 @@ impl Verify {
     pub(super) fn wants(self, step: u64, chunk: usize) -> bool {
         match self {
             Verify::All => true,
-            Verify::Sample => mix(step ^ mix(chunk as u64)) % 8 == 0,
+            Verify::Sample => mix(step ^ mix(chunk as u64)).is_multiple_of(8),
             Verify::None => false,
         }
     }
@@ -44,7 +46,7 @@ impl Verify {
 pub type Fence = std::sync::Arc<dyn Fn() -> Result<()> + Send + Sync>;
 
 /// Everything about a pending checkpoint that its threads need.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Job {
     pub header: Header,
     pub layout: Layout,
@@ -174,13 +176,22 @@ impl Job {
             .hint("memory, cable or disk is at fault: look at the system's log"))
     }
 
-    /// Removes what a checkpoint that failed may have left; quiet, since the failure itself is reported.
+    /// Removes what a checkpoint that failed may have left, also under its final name.
     pub fn remove(&self) {
-        for path in [&self.partial, &self.path] {
-            let own = std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == self.inode);
-            if let Some(cause) = own.then(|| std::fs::remove_file(path)).and_then(io::Result::err) {
-                log::warn!("cannot remove the discarded checkpoint {}: {cause}", path.display());
-            }
+        self.remove_partial();
+        self.remove_own(&self.path);
+    }
+
+    /// Removes the file of a checkpoint that will not be committed.
+    pub fn remove_partial(&self) {
+        self.remove_own(&self.partial);
+    }
+
+    /// Removes the file if it is this checkpoint's; a failure is only logged, since its cause is reported already.
+    fn remove_own(&self, path: &Path) {
+        let own = std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == self.inode);
+        if let Some(cause) = own.then(|| std::fs::remove_file(path)).and_then(io::Result::err) {
+            log::warn!("cannot remove the discarded checkpoint {}: {cause}", path.display());
         }
     }
 

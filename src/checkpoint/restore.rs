@@ -1,0 +1,149 @@
+//! How a checkpoint becomes the state of a run again: on any number of ranks, with any blocks.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use super::header::Header;
+use super::layout::Layout;
+use super::open::Opened;
+use crate::comm::Communicator;
+use crate::error::{Error, Kind, Result};
+use crate::field::{Block, Field, Scalar};
+use crate::grid::{Partition, Region, Tiling};
+
+/// What a checkpoint gives besides the field.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Restored {
+    /// What the checkpoint says about itself.
+    pub header: Header,
+    /// The measured costs of all blocks along the curve, if the blocks have the shape that they were measured with.
+    pub costs: Option<Vec<f64>>,
+}
+
+/// Fills the interiors of a field from a checkpoint; every block that is used is checked.
+///
+/// The checkpoint may have been written by any number of ranks and with any blocks. It must be of the same cells,
+/// components and scalar type; whether it is of the same physics is the caller's to compare. Rank 0 reads the metadata, and
+/// each rank the blocks that it needs.
+///
+/// # Collective
+///
+/// # Errors
+/// On all ranks alike, if the file is damaged, cannot be read, or is of another grid or record. The field is then
+/// neither the old nor the new state.
+pub fn restore<T: Scalar, const N: usize>(
+    communicator: &Communicator,
+    path: impl AsRef<Path>,
+    tiling: &Tiling<N>,
+    partition: &Partition,
+    field: &mut Field<T, N>,
+) -> Result<Restored> {
+    let whole = partition.blocks(communicator.rank()).eq(field.blocks().iter().map(Block::id));
+    let missing = || Error::new(Kind::Internal, "the field has not the blocks of its rank");
+    communicator.vote(whole.then_some(()).ok_or_else(missing))?;
+    let opened = share(communicator, path.as_ref())?;
+    communicator.vote(fill(&opened, tiling, field))?;
+    let costs = (opened.header.block == tiling.shape())
+        .then(|| tiling.ids().map(|id| opened.costs[tiling.chunk(id)]).collect());
+    Ok(Restored { header: opened.header, costs })
+}
+
+/// Opens a checkpoint on rank 0 with HDF5 and on the others as plain bytes.
+fn share(communicator: &Communicator, path: &Path) -> Result<Opened> {
+    let opened = communicator.is_root().then(|| Opened::open(path));
+    let agreed = opened.as_ref().map(|opened| match opened {
+        Ok(opened) => Ok((opened.header.clone(), opened.layout.clone())),
+        Err(error) => Err(error.clone().on_rank(0)),
+    });
+    let (header, layout): (Header, Layout) = communicator.broadcast::<Result<_>>(0, agreed)??;
+    let (mut checksums, mut costs) = match &opened {
+        Some(Ok(opened)) => {
+            let bytes = |words| bytemuck::cast_slice::<u64, u8>(words).to_vec();
+            let costs: Vec<u64> = opened.costs.iter().map(|cost| cost.to_bits()).collect();
+            (bytes(&opened.checksums), bytes(&costs))
+        }
+        _ => (Vec::new(), Vec::new()),
+    };
+    communicator.broadcast_bytes(0, &mut checksums)?;
+    communicator.broadcast_bytes(0, &mut costs)?;
+    communicator.vote(match opened {
+        Some(opened) => opened,
+        None => File::open(path).map_err(|cause| Error::io("open the checkpoint", path, &cause)).map(|file| Opened {
+            path: path.to_owned(),
+            file,
+            header,
+            layout,
+            checksums: bytemuck::pod_collect_to_vec(&checksums),
+            costs: bytemuck::pod_collect_to_vec(&costs),
+        }),
+    })
+}
+
+/// Fills the blocks of one rank; needs no other.
+pub(super) fn fill<T: Scalar, const N: usize>(
+    opened: &Opened,
+    tiling: &Tiling<N>,
+    field: &mut Field<T, N>,
+) -> Result<()> {
+    let header = &opened.header;
+    check_same_shape(header, tiling, field).map_err(|error| error.at_path(&opened.path))?;
+    let others = (header.block != tiling.shape()).then(|| header.tiling::<N>()).transpose()?;
+    let stored = others.as_ref().unwrap_or(tiling);
+    // Each stored block is read once, in the order of the file, and serves all blocks here that share cells with it.
+    let mut uses = BTreeMap::<usize, Vec<usize>>::new();
+    for (index, block) in field.blocks().iter().enumerate() {
+        for id in stored.blocks_overlapping(&block.interior()) {
+            uses.entry(stored.chunk(id)).or_default().push(index);
+        }
+    }
+    let shape = stored.shape();
+    let mut numbers = vec![T::default(); shape.iter().product()];
+    for component in 0..header.components.len() {
+        for (&chunk, indices) in &uses {
+            opened.read_chunk(component, chunk, bytemuck::cast_slice_mut(&mut numbers))?;
+            let region = stored.region(stored.block_of_chunk(chunk));
+            for &index in indices {
+                copy_common(&numbers, region, shape, component, &mut field.blocks_mut()[index]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies the cells that a stored block has in common with a block's interior, row by row.
+fn copy_common<T: Scalar, const N: usize>(
+    numbers: &[T],
+    stored: Region<N>,
+    shape: [usize; N],
+    component: usize,
+    block: &mut Block<T, N>,
+) {
+    let common = stored.intersect(&block.interior());
+    let (length, plane) = (common.extent()[0], block.plane());
+    let rows = block.rows(&common);
+    let target = &mut block.data_mut()[component * plane..][..plane];
+    for (row, cell) in rows.zip(common.rows()) {
+        let from = (0..N).rev().fold(0, |at, a| at * shape[a] + (cell.0[a] - stored.lower[a]) as usize);
+        target[row].copy_from_slice(&numbers[from..from + length]);
+    }
+}
+
+fn check_same_shape<T: Scalar, const N: usize>(header: &Header, tiling: &Tiling<N>, field: &Field<T, N>) -> Result<()> {
+    let refused = |what: &str, stored: String, here: String| {
+        Err(Error::new(Kind::Checkpoint, format!("the checkpoint has {what} {stored}, this run {here}"))
+            .hint("continue with the case that the checkpoint was made with, or start afresh with --fresh"))
+    };
+    let cells = tiling.grid().cells();
+    if header.cells != cells {
+        return refused("a grid of", format!("{:?} cells", header.cells), format!("{cells:?}"));
+    }
+    if header.scalar != T::KIND {
+        return refused("numbers of type", header.scalar.name().into(), T::KIND.name().into());
+    }
+    if header.components.len() != field.components() {
+        let names: Vec<_> = header.components.iter().map(|component| component.name.as_str()).collect();
+        return refused("the fields", names.join(", "), format!("has {} fields", field.components()));
+    }
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! How all ranks write one checkpoint together: three phases beside the sweeps, with an agreement after each.
+//!
+//! ```text
+//!            begin            report, advance … at every step                    finish, or the last advance
+//!   rank 0   create, stage │ write, fsync │ verify (rank r's │ seal, rename, │ Committed, or
+//!   others   wait,   stage │ write, fsync │ others' blocks)  │     —         │ Discarded on all ranks
+//!                          1              2                  3
+//! ```
+//!
+//! The threads call neither MPI nor HDF5. What they did becomes known through [`Writer::report`], a number that the driver
+//! carries in a reduction that it does anyway; [`Writer::advance`] acts on the minimum, so that every rank enters the next
+//! phase, or gives up, in the same step.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::create::create;
+use super::header::Header;
+use super::phases::{Fence, Job, Verify, partial_of};
+use super::save::check_describes;
+use super::stage::Staging;
+use super::store;
+use super::worker::{Order, Worker};
+use crate::comm::Communicator;
+use crate::error::{Error, Kind, Result};
+use crate::field::{Field, Scalar};
+use crate::grid::{Partition, Tiling};
+
+/// Where checkpoints go and how they are treated.
+#[derive(Clone)]
+pub struct Settings {
+    /// The directory that they are written to; it must exist.
+    pub directory: PathBuf,
+    /// How many are kept; never fewer than [`store::FEWEST_KEPT`].
+    pub keep: usize,
+    /// How much is read back before the commit.
+    pub verify: Verify,
+    /// How many threads share the staging copy on each rank.
+    pub threads: usize,
+    /// Asked on rank 0 just before the commit, to keep a run that lost its lease from committing.
+    pub fence: Option<Fence>,
+}
+
+/// How a checkpoint ended; the same on all ranks.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It is complete, verified, on stable storage, and bears its final name.
+    Committed {
+        /// The number of steps done when it was taken.
+        step: u64,
+        /// The file.
+        path: PathBuf,
+        /// The length of the file.
+        bytes: u64,
+        /// How long the sweeps stood.
+        stall: Duration,
+        /// How long it took from the first to the last.
+        duration: Duration,
+    },
+    /// Something failed on a rank; nothing of it is left, and the checkpoints before it are untouched.
+    Discarded {
+        /// The number of steps done when it was taken.
+        step: u64,
+        /// What failed, and where.
+        error: Error,
+    },
+}
+
+/// Writes checkpoints beside the sweeps, one at a time.
+pub struct Writer<T> {
+    settings: Settings,
+    staging: Staging<T>,
+    pending: Option<Pending<T>>,
+}
+
+/// A checkpoint between its begin and its end.
+struct Pending<T> {
+    step: u64,
+    path: PathBuf,
+    bytes: u64,
+    phase: u8,
+    work: Work<T>,
+    started: Instant,
+    stall: Duration,
+}
+
+/// What is at work for a pending checkpoint on this rank.
+enum Work<T> {
+    /// Nothing: the file could not be created.
+    Failed(Error),
+    /// A thread, with what the other ranks will ask of this one.
+    Running { worker: Worker<T>, job: Arc<Job>, summary: Vec<u64> },
+}
+
+impl<T: Scalar> Writer<T> {
+    /// A writer with nothing to do yet.
+    pub fn new(settings: Settings) -> Self {
+        Writer { settings, staging: Staging::default(), pending: None }
+    }
+
+    /// Whether a checkpoint is being written; the same on all ranks.
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Takes a checkpoint: creates the file and copies the field; writing then goes on beside the sweeps.
+    ///
+    /// `costs` has the cost of each block of this rank. If the file cannot be created, the checkpoint is pending all the
+    /// same, and is discarded with the reason at the next [`Writer::advance`] or [`Writer::finish`].
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// If one is pending already, if the header does not describe the field, or if MPI fails.
+    pub fn begin<const N: usize>(
+        &mut self,
+        communicator: &Communicator,
+        header: Header,
+        tiling: &Tiling<N>,
+        partition: &Partition,
+        field: &Field<T, N>,
+        costs: &[f64],
+    ) -> Result<()> {
+        let started = Instant::now();
+        let own = partition.blocks(communicator.rank());
+        let whole = own.eq(field.blocks().iter().map(|block| block.id())) && costs.len() == field.blocks().len();
+        let fits = match check_describes(&header, tiling, field) {
+            Ok(()) if self.is_pending() => Err(Error::new(Kind::Internal, "a checkpoint is pending already")),
+            Ok(()) if !whole => Err(Error::new(Kind::Internal, "the field has not the blocks of its rank")),
+            checked => checked,
+        };
+        communicator.vote(fits)?;
+
+        let (step, path) = (header.step, self.settings.directory.join(store::file_name(header.step)));
+        let mut file = None;
+        let created = communicator.is_root().then(|| {
+            let (created, layout) = create(&partial_of(&path), &header)?;
+            let job = Job::new(header, layout, path.clone(), &created)?;
+            file = Some(created);
+            Ok::<Job, Error>(job)
+        });
+        let created = communicator.broadcast(0, created)?;
+        let (bytes, work) = match created {
+            Err(error) => (0, Work::Failed(error.on_rank(0))),
+            Ok(job) => {
+                let mut staging = std::mem::take(&mut self.staging);
+                staging.fill(&job.header, tiling, field, self.settings.threads);
+                let summary = summarise(tiling, field, &staging, costs);
+                let job = Arc::new(job);
+                let worker = Worker::start(job.clone(), file, staging, self.settings.clone());
+                (job.layout.length, Work::Running { worker, job, summary })
+            }
+        };
+        let stall = started.elapsed();
+        self.pending = Some(Pending { step, path, bytes, phase: 1, work, started, stall });
+        Ok(())
+    }
+
+    /// How far this rank is: −1 if something failed here, else the last phase done; +∞ if nothing is pending.
+    ///
+    /// The driver takes the minimum over all ranks and passes it to [`Writer::advance`].
+    pub fn report(&self) -> f64 {
+        match &self.pending {
+            None => f64::INFINITY,
+            Some(Pending { work: Work::Failed(_), .. }) => -1.0,
+            Some(Pending { work: Work::Running { worker, .. }, .. }) => worker.phase().map_or(-1.0, f64::from),
+        }
+    }
+
+    /// Goes on to the next phase if all ranks are ready for it, and tells how the checkpoint ended if it did.
+    ///
+    /// `agreed` is the minimum of all ranks' reports. Costs nothing while nothing changes.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// If MPI fails. A checkpoint that fails is no error but an outcome.
+    pub fn advance(&mut self, communicator: &Communicator, agreed: f64) -> Result<Option<Outcome>> {
+        let Some(pending) = &mut self.pending else { return Ok(None) };
+        if agreed < 0.0 {
+            return self.discard(communicator).map(Some);
+        }
+        if agreed < f64::from(pending.phase) {
+            return Ok(None);
+        }
+        if pending.phase == 3 {
+            return Ok(self.complete());
+        }
+        if let Work::Running { worker, job, summary } = &pending.work {
+            worker.order(match pending.phase {
+                1 => verification(communicator, job, summary)?,
+                _ if communicator.is_root() => Order::Commit,
+                _ => Order::Rest,
+            });
+        }
+        pending.phase += 1;
+        Ok(None)
+    }
+
+    /// Waits until the pending checkpoint, if there is one, has ended, and tells how.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// As [`Writer::advance`].
+    pub fn finish(&mut self, communicator: &Communicator) -> Result<Option<Outcome>> {
+        while let Some(pending) = &self.pending {
+            if let Work::Running { worker, .. } = &pending.work {
+                worker.wait_for(pending.phase);
+            }
+            let mut agreed = [self.report()];
+            communicator.min_f64(&mut agreed)?;
+            if let Some(outcome) = self.advance(communicator, agreed[0])? {
+                return Ok(Some(outcome));
+            }
+        }
+        Ok(None)
+    }
+
+    fn complete(&mut self) -> Option<Outcome> {
+        let Pending { step, path, bytes, work, started, stall, .. } = self.pending.take()?;
+        if let Work::Running { worker, .. } = work {
+            self.staging = worker.end().0;
+        }
+        Some(Outcome::Committed { step, path, bytes, stall, duration: started.elapsed() })
+    }
+
+    fn discard(&mut self, communicator: &Communicator) -> Result<Outcome> {
+        let pending = self.pending.take();
+        let (mut step, mut own) = (0, Ok(()));
+        let mut remove = None;
+        if let Some(pending) = pending {
+            step = pending.step;
+            own = match pending.work {
+                Work::Failed(error) => Err(error),
+                Work::Running { worker, job, .. } => {
+                    remove = communicator.is_root().then_some(job);
+                    let (staging, result) = worker.end();
+                    self.staging = staging;
+                    result
+                }
+            };
+        }
+        let agreed = communicator.vote(own);
+        if let Some(job) = remove {
+            job.remove();
+        }
+        let error = match agreed {
+            Err(error) => error.in_step(step),
+            Ok(()) => Error::new(Kind::Internal, "the ranks were told of a failed checkpoint, but on none it failed"),
+        };
+        Ok(Outcome::Discarded { step, error })
+    }
+}
+
+/// What the other ranks need to know of this one's blocks: their chunks, costs and checksums.
+fn summarise<T: Scalar, const N: usize>(
+    tiling: &Tiling<N>,
+    field: &Field<T, N>,
+    staging: &Staging<T>,
+    costs: &[f64],
+) -> Vec<u64> {
+    let mut costs: Vec<_> = field.blocks().iter().map(|block| tiling.chunk(block.id())).zip(costs).collect();
+    costs.sort_unstable_by_key(|(chunk, _)| *chunk);
+    let chunks = staging.chunks.iter().map(|&chunk| chunk as u64);
+    chunks.chain(costs.iter().map(|(_, cost)| cost.to_bits())).chain(staging.checksums.iter().copied()).collect()
+}
+
+/// Puts the ranks' summaries together and chooses whose blocks this rank reads back: those of one far away, which is on
+/// another node where there are several.
+fn verification(communicator: &Communicator, job: &Job, summary: &[u64]) -> Result<Order> {
+    let (size, layout) = (communicator.size(), &job.layout);
+    let components = layout.fields.len();
+    let summaries = communicator.all_gather_bytes(bytemuck::cast_slice(summary))?;
+    let other = (communicator.rank() + (size / 2).max(1)) % size;
+    let (mut chunks, mut seen) = (Vec::new(), 0);
+    let mut checksums = vec![0; layout.entries()];
+    let mut costs = vec![0.0; layout.chunks as usize];
+    for (rank, summary) in summaries.iter().enumerate() {
+        let words: Vec<u64> = bytemuck::pod_collect_to_vec(summary);
+        let count = words.len() / (2 + components);
+        let (own, rest) = words.split_at(count);
+        let (own_costs, own_checksums) = rest.split_at(count);
+        for (i, &chunk) in own.iter().enumerate() {
+            costs[chunk as usize] = f64::from_bits(own_costs[i]);
+            for component in 0..components {
+                checksums[layout.entry(component, chunk as usize)] = own_checksums[component * count + i];
+            }
+        }
+        seen += count;
+        if rank == other {
+            chunks = own.iter().map(|&chunk| chunk as usize).collect();
+        }
+    }
+    if seen as u64 != layout.chunks {
+        return Err(Error::new(Kind::Internal, format!("the ranks staged {seen} of {} blocks", layout.chunks)));
+    }
+    Ok(Order::Verify { chunks, checksums, costs })
+}
