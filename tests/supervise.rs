@@ -182,7 +182,8 @@ fn a_dead_rank_is_named_and_the_run_goes_on_from_its_newest_checkpoint() {
     let room = Room::new();
     let told = room.launch("1:2:25:kill", &[]).ends_with(0);
     assert!(told.contains("attempt 1: rank 2 on node"), "{told}");
-    assert!(told.contains("killed by signal 9; relaunching from step 20"), "{told}");
+    assert!(told.contains("was killed by signal 9, last seen in step 2"), "{told}");
+    assert!(told.contains("(phase sweep); relaunching from step 20"), "{told}");
     assert_eq!(room.starts(), [None, Some(20)]);
     assert!(room.events().iter().any(|event| matches!(event, Event::RankDied { rank: 2, phase: Phase::Sweep, .. })));
     room.assert_nobody_lives();
