@@ -30,7 +30,7 @@ pub struct Args {
 #[derive(Serialize)]
 struct Report {
     directory: PathBuf,
-    /// One of waiting, running, lost, finished, stopped, failed.
+    /// One of idle, waiting, running, lost, finished, stopped, failed.
     state: &'static str,
     status: Option<Status>,
     newest_checkpoint: Option<u64>,
@@ -128,7 +128,7 @@ fn state(status: Option<&Status>, finished: bool, ranks: bool, supervisor: bool)
         _ if supervisor => "waiting",
         Some(State::Running) => "lost",
         Some(state) => state.name(),
-        None => "waiting",
+        None => "idle",
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(state(None, false, true, true), "running");
         assert_eq!(state(None, true, false, true), "finished");
         assert_eq!(state(None, false, false, true), "waiting");
-        assert_eq!(state(None, false, false, false), "waiting");
+        assert_eq!(state(None, false, false, false), "idle");
     }
 
     #[test]

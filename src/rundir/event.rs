@@ -107,10 +107,12 @@ pub enum Event {
         node: String,
         /// Its process.
         pid: u32,
-        /// What it was doing.
+        /// What it was doing when it was last seen, at most a beat before.
         phase: Phase,
-        /// In which step.
+        /// In which step it was then.
         step: u64,
+        /// The signal that killed it, if that is known.
+        signal: Option<i32>,
     },
     /// A rank no longer moved.
     RankHung {
@@ -161,8 +163,13 @@ impl fmt::Display for Event {
             Event::AttemptLaunched { launcher, ranks, .. } => write!(f, "{} launched by {launcher}", Ranks(*ranks)),
             Event::AttemptEnded { outcome, step } => write!(f, "{outcome}; the furthest step seen was {step}"),
             Event::Decision { what, why } => write!(f, "{what}: {why}"),
-            Event::RankDied { rank, node, pid, phase, step } => {
-                write!(f, "rank {rank} on node {node} (pid {pid}) died in step {step} (phase {phase})")
+            Event::RankDied { rank, node, pid, phase, step, signal } => {
+                write!(f, "rank {rank} on node {node} (pid {pid}) ")?;
+                match signal {
+                    Some(signal) => write!(f, "was killed by signal {signal}")?,
+                    None => write!(f, "died")?,
+                }
+                write!(f, ", last seen in step {step} (phase {phase})")
             }
             Event::RankHung { rank, node, pid, phase, step, seconds } => write!(
                 f,

@@ -145,7 +145,7 @@ mod tests {
             Event::AttemptLaunched { launcher: "mpirun".into(), ranks: 1, command: vec!["a\nb".into()] },
             Event::AttemptEnded { outcome: "code 1".into(), step: 8 },
             Event::Decision { what: "relaunch".into(), why: "budget".into() },
-            Event::RankDied { rank: 1, node: "n".into(), pid: 7, phase: Phase::Sweep, step: 5 },
+            Event::RankDied { rank: 1, node: "n".into(), pid: 7, phase: Phase::Sweep, step: 5, signal: Some(9) },
             Event::RankHung { rank: 1, node: "n".into(), pid: 7, phase: Phase::Sweep, step: 5, seconds: 10.0 },
             Event::StopRequested { reason: "SIGTERM".into() },
         ];

@@ -201,21 +201,24 @@ impl Attempt<'_> {
         let records = HeartbeatRecord::read_all(&self.plan.directory, self.orders.attempt).unwrap_or_default();
         let record = records.iter().chain(self.watch.records()).find(|record| record.pid == pid && is_here(record));
         let record = record.filter(|record| !record.phase.may_leave())?.clone();
-        let event =
-            Event::RankDied { rank: record.rank, node: record.host, pid, phase: record.phase, step: record.step };
-        let sentence = event.to_string();
-        self.journal.append(event);
-        let last_words = self.wait_for_launcher(LAST_WORDS);
-        let told = match last_words {
-            // The ranks ended by themselves, with a code of ours that says more than the death of one of them.
-            Some(end @ End::Exited(1 | 2 | 75)) if signal.is_none() => return Some(end),
+        let told = match self.wait_for_launcher(LAST_WORDS) {
+            // The launcher died first and took its ranks along; or the ranks ended by themselves with a code of ours, and
+            // this one was only cleared away.
+            Some(end @ (End::Killed(_) | End::Exited(1 | 2 | 75))) => return Some(end),
             Some(End::Exited(code)) => self.plan.launcher.family().signal_in(code),
             _ => None,
         };
-        Some(End::Rank(match signal.or(told) {
-            Some(signal) => format!("{sentence}, killed by signal {signal}"),
-            None => sentence,
-        }))
+        let event = Event::RankDied {
+            rank: record.rank,
+            node: record.host,
+            pid,
+            phase: record.phase,
+            step: record.step,
+            signal: signal.or(told),
+        };
+        let sentence = event.to_string();
+        self.journal.append(event);
+        Some(End::Rank(sentence))
     }
 
     fn ask_launcher_to_end(&mut self, limit: Duration) {

@@ -14,7 +14,7 @@
 //! It knows neither MPI nor the simulation: it meets the ranks in the run directory ([`crate::rundir`]) and nowhere
 //! else, so it never hangs in a call that waits for a dead rank.
 //!
-//! Read [`supervisor`] (the loop) first, then [`policy`]; [`attempt`] and [`watch`] tell how an observation is made.
+//! Read [`supervisor`] (the loop) first, then [`policy`]; `attempt` and `watch` tell how an observation is made.
 
 mod attempt;
 pub mod launcher;
