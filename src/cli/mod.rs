@@ -20,7 +20,7 @@ pub mod status;
 
 /// Runs simulations through failures, and looks at what they leave.
 #[derive(Debug, Parser)]
-#[command(name = "steadfast", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "steadfast", version, propagate_version = true, arg_required_else_help = true, max_term_width = 80)]
 struct Tool {
     #[command(subcommand)]
     command: Command,
