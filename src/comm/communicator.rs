@@ -84,30 +84,16 @@ impl Communicator {
     /// # Errors
     /// On all ranks, if `root` passes `None` or a value that cannot be serialised; if MPI fails.
     pub fn broadcast<T: Serialize + DeserializeOwned>(&self, root: usize, value: Option<T>) -> Result<T> {
-        let is_root = self.rank() == root;
-        // One byte says whether a value or the reason for its absence follows.
         let mut bytes = Vec::new();
-        if is_root {
-            let packed = match &value {
-                Some(value) => pack(value),
-                None => Err(Error::new(Kind::Internal, "the root of a broadcast has no value to give")),
-            };
-            bytes = match packed {
-                Ok(mut packed) => {
-                    packed.push(1);
-                    packed
-                }
-                Err(error) => {
-                    let mut packed = pack(&error.on_rank(root))?;
-                    packed.push(0);
-                    packed
-                }
-            };
+        if self.rank() == root {
+            let absent = || Error::new(Kind::Internal, "the root of a broadcast has no value to give");
+            let packed = value.ok_or_else(absent).and_then(|value| pack(&value));
+            bytes = packed.or_else(|error| pack_error(&error.on_rank(root)))?;
         }
         self.broadcast_bytes(root, &mut bytes)?;
-        match (bytes.pop(), value) {
-            (Some(1), Some(value)) if is_root => Ok(value),
-            (Some(1), _) => unpack(&bytes),
+        // The root unpacks its own value too, so that all have the same one, or the same error.
+        match bytes.pop() {
+            Some(IS_VALUE) => unpack(&bytes),
             _ => Err(unpack::<Error>(&bytes)?),
         }
     }
@@ -149,8 +135,22 @@ impl Communicator {
     }
 }
 
-fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    rmp_serde::to_vec_named(value).map_err(|e| Error::new(Kind::Internal, format!("a value cannot be packed: {e}")))
+/// The last byte of a packed value, and of the reason why there is none.
+const IS_VALUE: u8 = 1;
+const IS_ERROR: u8 = 0;
+
+pub(super) fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    let packed = rmp_serde::to_vec_named(value);
+    let mut packed = packed.map_err(|e| Error::new(Kind::Internal, format!("a value cannot be packed: {e}")))?;
+    packed.push(IS_VALUE);
+    Ok(packed)
+}
+
+fn pack_error(error: &Error) -> Result<Vec<u8>> {
+    let mut packed = pack(error)?;
+    packed.pop();
+    packed.push(IS_ERROR);
+    Ok(packed)
 }
 
 fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {

@@ -1,6 +1,7 @@
 //! How an error on one rank becomes the same error on all.
 
 use super::Communicator;
+use super::communicator::pack;
 use crate::error::{Error, Result};
 
 impl Communicator {
@@ -32,7 +33,30 @@ impl Communicator {
         if failed == self.size() {
             return outcome;
         }
-        let own = outcome.err().filter(|_| failed == self.rank()).map(|error| error.on_rank(failed));
+        let own = outcome.err().filter(|_| failed == self.rank()).map(|error| sendable(error.on_rank(failed)));
         Err(self.broadcast::<Error>(failed, own)?)
+    }
+}
+
+/// An error that can travel: a path that is not UTF-8 cannot, so such an error gives up its parts and keeps its text.
+fn sendable(error: Error) -> Error {
+    if pack(&error).is_ok() { error } else { Error::new(error.kind(), error.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn an_error_about_a_path_that_is_not_utf8_can_travel() {
+        let error = Error::case("no such file").at_path(OsStr::from_bytes(b"a\xff")).on_rank(3);
+        let sent = sendable(error.clone());
+        assert!(pack(&error).is_err() && pack(&sent).is_ok());
+        assert_eq!((sent.kind(), sent.to_string()), (error.kind(), error.to_string()));
+        let plain = Error::case("no such file").at_path("a");
+        assert_eq!(sendable(plain.clone()), plain);
     }
 }

@@ -117,11 +117,11 @@ impl<const N: usize> Face<'_, N> {
 
 /// Sets a layer of ghosts in one component's plane to a function of a layer of cells.
 fn set<T: Scalar>(plane: &mut [T], ghosts: Rows, cells: Rows, rule: impl Fn(T) -> T) {
-    for (ghost, cell) in ghosts.starts().zip(cells.starts()) {
+    ghosts.each_pair(cells, |ghost, cell| {
         for i in 0..ghosts.length() {
             plane[ghost + i] = rule(plane[cell + i]);
         }
-    }
+    });
 }
 
 #[cfg(test)]

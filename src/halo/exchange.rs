@@ -157,11 +157,13 @@ pub(super) fn pack<'a, T: Scalar, const N: usize>(
         let block = &blocks[piece.block];
         let rows = Rows::new(block, &piece.region);
         for plane in block.data().chunks_exact(block.plane()) {
-            for start in rows.starts() {
-                let (row, after) = rest.split_at_mut(rows.length());
+            let (packed, after) = rest.split_at_mut(piece.region.volume());
+            let mut to = packed.chunks_exact_mut(rows.length());
+            rows.each(|start| {
+                let row = to.next().expect("the part has a row for each of the region");
                 copy_row(row, &plane[start..start + rows.length()]);
-                rest = after;
-            }
+            });
+            rest = after;
         }
     }
     rest
@@ -179,11 +181,13 @@ pub(super) fn unpack<'a, T: Scalar, const N: usize>(
         let rows = Rows::new(block, &piece.region);
         let volume = block.plane();
         for plane in block.data_mut().chunks_exact_mut(volume) {
-            for start in rows.starts() {
-                let (row, after) = rest.split_at(rows.length());
+            let (packed, after) = rest.split_at(piece.region.volume());
+            let mut from = packed.chunks_exact(rows.length());
+            rows.each(|start| {
+                let row = from.next().expect("the part has a row for each of the region");
                 copy_row(&mut plane[start..start + rows.length()], row);
-                rest = after;
-            }
+            });
+            rest = after;
         }
     }
     rest
@@ -198,16 +202,14 @@ pub(super) fn copy_within_rank<T: Scalar, const N: usize>(copies: &[Copy<N>], bl
         if let Ok([from, to]) = blocks.get_disjoint_mut([copy.from, copy.to]) {
             let planes = from.data().chunks_exact(volumes[0]).zip(to.data_mut().chunks_exact_mut(volumes[1]));
             for (from, to) in planes {
-                for (cell, ghost) in cells.starts().zip(ghosts.starts()) {
+                ghosts.each_pair(cells, |ghost, cell| {
                     copy_row(&mut to[ghost..ghost + length], &from[cell..cell + length]);
-                }
+                });
             }
         } else {
             // Across a periodic boundary a block may be its own neighbour.
             for plane in blocks[copy.to].data_mut().chunks_exact_mut(volumes[1]) {
-                for (cell, ghost) in cells.starts().zip(ghosts.starts()) {
-                    plane.copy_within(cell..cell + length, ghost);
-                }
+                ghosts.each_pair(cells, |ghost, cell| plane.copy_within(cell..cell + length, ghost));
             }
         }
     }

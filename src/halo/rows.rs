@@ -35,14 +35,22 @@ impl Rows {
         Rows { start, length: extent[0], counts: [ny, nz], strides: [sy, sz] }
     }
 
-    /// The first position of each row, y before z.
+    /// Visits the first position of each row, y before z.
     #[inline]
-    pub fn starts(self) -> impl Iterator<Item = usize> {
+    pub fn each(self, mut visit: impl FnMut(usize)) {
+        self.each_pair(self, |start, _| visit(start));
+    }
+
+    /// Visits the first positions of each row and of the same row of a region of the same extent.
+    #[inline]
+    pub fn each_pair(self, other: Self, mut visit: impl FnMut(usize, usize)) {
         let [ny, nz] = if self.length == 0 { [0, 0] } else { self.counts };
-        (0..nz).flat_map(move |z| {
-            let first = self.start + z * self.strides[1];
-            (0..ny).map(move |y| first + y * self.strides[0])
-        })
+        let at = |rows: &Self, y: usize, z: usize| rows.start + y * rows.strides[0] + z * rows.strides[1];
+        for z in 0..nz {
+            for y in 0..ny {
+                visit(at(&self, y, z), at(&other, y, z));
+            }
+        }
     }
 
     /// The number of cells in a row.
@@ -74,10 +82,11 @@ mod tests {
             [Region::new([0, 1, 2], [9, 8, 8]), Region::new([6, 2, 4], [7, 7, 5]), Region::new([3, 3, 3], [3, 5, 5])]
         {
             let rows = Rows::new(&block, &region);
-            let found: Vec<_> = rows.starts().map(|start| start..start + rows.length()).collect();
+            let mut found = Vec::new();
+            rows.each(|start| found.push(start..start + rows.length()));
             assert_eq!(found, block.rows(&region).collect::<Vec<_>>());
         }
         let line = Block::<u8, 1>::new(BlockId(0), Region::new([0], [5]), 1, 1);
-        assert_eq!(Rows::new(&line, &Region::new([2], [4])).starts().collect::<Vec<_>>(), [3]);
+        Rows::new(&line, &Region::new([2], [4])).each(|start| assert_eq!(start, 3));
     }
 }

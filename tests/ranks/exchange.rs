@@ -16,6 +16,7 @@ pub const CHECKS: &[Check] = &[
     ("the_check_for_a_machine_passes_here", the_check_for_a_machine_passes_here),
     ("one_exchange_serves_several_fields", one_exchange_serves_several_fields),
     ("blocks_that_do_not_wait_are_complete_at_once", blocks_that_do_not_wait_are_complete_at_once),
+    ("an_exchange_allocates_nothing", an_exchange_allocates_nothing),
     ("an_exchange_may_be_dropped_in_flight", an_exchange_may_be_dropped_in_flight),
 ];
 
@@ -148,6 +149,19 @@ fn blocks_that_do_not_wait_are_complete_at_once(world: &Communicator) {
             let outer: Vec<_> = found.into_iter().zip(expected).filter(|(found, expected)| found == expected).collect();
             assert!(!outer.is_empty(), "the ghosts hold what was sent");
         }
+    }
+}
+
+fn an_exchange_allocates_nothing(world: &Communicator) {
+    for backend in Backend::ALL {
+        let (mut field, mut exchange) = ring(world, backend);
+        let counted = allocation_counter::measure(|| {
+            exchange.start(&mut field).unwrap();
+            exchange.finish(&mut field).unwrap();
+            world.min_f64(&mut [1.0; 8]).unwrap();
+            world.vote(Ok(())).unwrap();
+        });
+        assert_eq!(counted.count_total, 0, "{backend:?}");
     }
 }
 

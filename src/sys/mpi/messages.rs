@@ -213,3 +213,21 @@ fn unit<T: Pod>() -> ffi::MPI_Datatype {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_lie_back_to_back() {
+        let layout = Layout::new(&[(3, 5), (4, 0), (9, 2)]).unwrap();
+        assert_eq!((layout.ranks, layout.counts), (vec![3, 4, 9], vec![5, 0, 2]));
+        assert_eq!((layout.places, layout.total), (vec![0, 5, 5], 7));
+    }
+
+    #[test]
+    fn more_numbers_than_mpi_can_count_are_refused() {
+        let error = Layout::new(&[(0, 1 << 30), (1, 1 << 30)]).unwrap_err().to_string();
+        assert!(error.contains("2147483648 numbers") && error.contains("hint: use more ranks"), "{error}");
+    }
+}

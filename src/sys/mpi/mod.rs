@@ -80,11 +80,18 @@ pub(crate) fn abort(code: i32) -> ! {
     std::process::exit(code)
 }
 
-/// The name and version of the MPI library, on one line.
+/// The name and version of the MPI library, as in `Open MPI v4.1.4` and `MPICH 4.0.2`.
 pub(crate) fn version() -> Result<String> {
     // SAFETY: allowed at any time; the buffer is longer than any string of MPI.
     string("MPI_Get_library_version", |text, length| unsafe { ffi::MPI_Get_library_version(text, length) })
-        .map(|text| text.lines().next().unwrap_or_default().trim().to_owned())
+        .map(|text| short_version(&text))
+}
+
+/// The first words of what the library says about itself, of which there may be many lines.
+fn short_version(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let name = line.split(',').next().unwrap_or_default();
+    name.split_whitespace().filter(|word| *word != "Version:").collect::<Vec<_>>().join(" ")
 }
 
 /// The name of the node that this process runs on.
@@ -136,4 +143,15 @@ fn string(call: &str, get: impl FnOnce(*mut c_char, *mut c_int) -> c_int) -> Res
     }
     text.truncate(usize::try_from(length).unwrap_or(0));
     Ok(String::from_utf8_lossy(&text).trim_end_matches('\0').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_short_for_both_libraries() {
+        assert_eq!(short_version("Open MPI v4.1.4, package: Debian OpenMPI, ident: 4.1.4"), "Open MPI v4.1.4");
+        assert_eq!(short_version("MPICH Version:\t4.0.2\nMPICH Release date:\tThu Apr  7"), "MPICH 4.0.2");
+    }
 }
