@@ -14,6 +14,9 @@ use steadfast::grid::{Grid, Partition, Tiling, Vector};
 /// Names the directory in which the program under strace writes a checkpoint.
 const DIRECTORY: &str = "STEADFAST_CRASH_DIR";
 
+/// If set, the program reads the checkpoint of step 2 instead.
+const READ: &str = "STEADFAST_CRASH_READ";
+
 /// Every call by which a checkpoint changes files or learns whether it did.
 const CALLS: [&str; 11] = [
     "openat",
@@ -72,8 +75,10 @@ fn is_sound(directory: &Path, step: u64) -> bool {
 #[test]
 fn under_strace() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
-    match write(Path::new(&directory), 2) {
-        Ok(_) => println!("\nended: committed"),
+    let directory = Path::new(&directory);
+    let read = || Reader::open(path(directory, 2))?.fingerprint();
+    match if std::env::var_os(READ).is_some() { read() } else { write(directory, 2) } {
+        Ok(_) => println!("\nended: well"),
         Err(error) => println!("\nended: {error}"),
     }
 }
@@ -118,7 +123,7 @@ fn killed_at_any_call_the_checkpoint_before_stays_and_the_new_one_is_whole_or_ab
             let inject = format!("inject={call}:signal=KILL:when={n}");
             let output = strace(directory.path(), &["-e", &inject]).unwrap();
             assert!(is_sound(directory.path(), 1), "killed at {call} {n}");
-            if String::from_utf8_lossy(&output.stdout).contains("ended: committed") {
+            if String::from_utf8_lossy(&output.stdout).contains("ended: well") {
                 assert!(is_sound(directory.path(), 2), "it ended before {call} {n}");
                 break;
             }
@@ -161,7 +166,7 @@ fn a_call_that_fails_is_reported_and_leaves_nothing_behind() {
                 let trace = std::fs::read_to_string(directory.path().join("trace")).unwrap();
                 assert!(is_sound(directory.path(), 1), "{error} at {call} {n}");
                 assert!(said.contains("ended: "), "{error} at {call} {n}: {said}");
-                if said.contains("ended: committed") {
+                if said.contains("ended: well") {
                     assert!(is_sound(directory.path(), 2), "{error} at {call} {n}");
                 } else {
                     failed += 1;
@@ -176,6 +181,30 @@ fn a_call_that_fails_is_reported_and_leaves_nothing_behind() {
         }
     }
     assert!(failed > 20, "only {failed} calls failed");
+}
+
+#[test]
+fn a_read_that_fails_is_an_error_and_no_crash() {
+    if !strace_works() {
+        return;
+    }
+    let directory = with_one_checkpoint();
+    write(directory.path(), 2).unwrap();
+    let mut failed = 0;
+    for call in ["openat", "pread64", "read", "newfstatat"] {
+        for n in 1.. {
+            let inject = format!("inject={call}:error=EIO:when={n}");
+            let said = strace(directory.path(), &["-E", &format!("{READ}=1"), "-e", &inject]).unwrap().stdout;
+            let said = String::from_utf8_lossy(&said).into_owned();
+            assert!(said.contains("ended: "), "{call} {n}: {said}");
+            if !std::fs::read_to_string(directory.path().join("trace")).unwrap().contains("(INJECTED)") {
+                assert!(said.contains("ended: well"), "{call} {n}: {said}");
+                break;
+            }
+            failed += usize::from(!said.contains("ended: well"));
+        }
+    }
+    assert!(failed > 10, "only {failed} calls failed");
 }
 
 #[test]
