@@ -176,3 +176,236 @@ fn every_flipped_bit_is_noticed() {
     }
     assert_eq!(used(&path).unwrap(), before);
 }
+
+/// Where a field's first block lies, and the size of a block.
+fn place(path: &Path, field: &str) -> (u64, u64) {
+    let file = hdf5::File::open(path).unwrap();
+    let chunk = file.dataset(&format!("fields/{field}")).unwrap().chunk_info(0).unwrap();
+    (chunk.addr, chunk.size)
+}
+
+fn read_bytes(path: &Path, at: u64, length: u64) -> Vec<u8> {
+    std::fs::read(path).unwrap()[at as usize..(at + length) as usize].to_vec()
+}
+
+#[test]
+fn a_file_cut_off_anywhere_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = written::<f64, 2>(directory.path(), [40, 24], [16, 8]);
+    let bytes = std::fs::read(&path).unwrap();
+    for length in (0..bytes.len()).step_by(512).chain([bytes.len() - 1]) {
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        assert!(used(&path).is_err(), "cut off after {length} of {} bytes", bytes.len());
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    std::fs::write(&path, longer).unwrap();
+    assert!(used(&path).is_err(), "a byte longer");
+}
+
+#[test]
+fn a_zeroed_range_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = written::<f64, 2>(directory.path(), [40, 24], [16, 8]);
+    let bytes = std::fs::read(&path).unwrap();
+    for start in (0..bytes.len()).step_by(512) {
+        let end = (start + 512).min(bytes.len());
+        if bytes[start..end].iter().any(|&byte| byte != 0) {
+            let mut zeroed = bytes.clone();
+            zeroed[start..end].fill(0);
+            std::fs::write(&path, zeroed).unwrap();
+            assert!(used(&path).is_err(), "zeros from {start} to {end}");
+        }
+    }
+}
+
+#[test]
+fn swapped_blocks_are_noticed_and_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = written::<f64, 2>(directory.path(), [40, 24], [16, 8]);
+    let ((u, size), (v, _)) = (place(&path, "u"), place(&path, "velocity_x"));
+    for (a, b) in [(u, u + size), (u, v), (v + size, v + 3 * size)] {
+        let (of_a, of_b) = (read_bytes(&path, a, size), read_bytes(&path, b, size));
+        assert_ne!(of_a, of_b);
+        change(&path, a, |bytes| bytes.copy_from_slice(&of_b), size as usize);
+        change(&path, b, |bytes| bytes.copy_from_slice(&of_a), size as usize);
+        let reader = Reader::open(&path).unwrap();
+        assert_eq!(reader.verify().unwrap().faults.len(), 2);
+        change(&path, a, |bytes| bytes.copy_from_slice(&of_a), size as usize);
+        change(&path, b, |bytes| bytes.copy_from_slice(&of_b), size as usize);
+    }
+    used(&path).unwrap();
+    change(&path, u + 4 * size, |bytes| bytes[0] ^= 1, 1);
+    let reader = Reader::open(&path).unwrap();
+    let report = reader.verify().unwrap();
+    let [fault] = &report.faults[..] else { panic!("{report:?}") };
+    assert_eq!((fault.field.as_str(), fault.block, &fault.cells[..]), ("u", 4, &[16..32, 8..16][..]));
+    assert!(fault.error.to_string().contains("block 4 of field u (cells x 16..32, y 8..16)"), "{}", fault.error);
+    assert!(reader.values(0, &[0..16, 0..24]).is_ok(), "what is sound can still be read");
+    assert!(reader.values(0, &[15..17, 0..24]).is_err());
+}
+
+#[test]
+fn a_block_of_another_step_or_run_is_noticed_even_if_it_is_equal() {
+    let directory = tempfile::tempdir().unwrap();
+    let (header, tiling, field) = state::<f64, 2>([40, 24], [16, 8], 2);
+    let path = directory.path().join("a.h5");
+    save(&path, &header, &tiling, &field, &costs(&tiling)).unwrap();
+    let checksums = |path: &Path| Reader::open(path).unwrap().checksums(0).to_vec();
+    let before = checksums(&path);
+    for other in [Header { step: 43, ..header.clone() }, Header { run_id: "run-2".into(), ..header.clone() }] {
+        save(&path, &other, &tiling, &field, &costs(&tiling)).unwrap();
+        assert!(checksums(&path).iter().zip(&before).all(|(a, b)| a != b));
+    }
+}
+
+#[test]
+fn saving_the_same_state_twice_gives_the_same_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = written::<f64, 2>(directory.path(), [40, 24], [16, 8]);
+    let first = std::fs::read(&path).unwrap();
+    written::<f64, 2>(directory.path(), [40, 24], [16, 8]);
+    assert!(first == std::fs::read(&path).unwrap());
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no partial file is left");
+}
+
+#[test]
+fn what_is_no_checkpoint_is_refused_with_a_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.h5");
+    let reason = |what: &str| {
+        let error = read_header(&path).unwrap_err().to_string();
+        assert!(error.contains(what) && error.contains("a.h5") && error.contains("hint:"), "{error}");
+    };
+    std::fs::write(&path, "").unwrap();
+    reason("no HDF5 file");
+    std::fs::write(&path, "a poem").unwrap();
+    reason("no HDF5 file");
+    drop(hdf5::File::create(&path).unwrap());
+    reason("no member checkpoint");
+    let create = |fill: &dyn Fn(&hdf5::File)| {
+        let file = hdf5::File::create(&path).unwrap();
+        fill(&file);
+    };
+    create(&|file| file.link_soft("/nowhere", "checkpoint").unwrap());
+    reason("link that leads elsewhere");
+    create(&|file| file.link_external("/etc/passwd", "/", "checkpoint").unwrap());
+    reason("link that leads elsewhere");
+    create(&|file| file.link_hard("/", "checkpoint").unwrap());
+    reason("format");
+    create(&|file| {
+        let group = file.create_group("checkpoint").unwrap();
+        group.new_attr::<u32>().create("format").unwrap().write_scalar(&2u32).unwrap();
+    });
+    reason("format 2");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    reason("no regular file");
+}
+
+/// A file that looks like a checkpoint in all but one respect.
+#[test]
+fn hostile_shapes_are_refused_before_anything_is_allocated() {
+    let directory = tempfile::tempdir().unwrap();
+    let (good, ..) = state::<f64, 2>([40, 24], [16, 8], 2);
+    let path = directory.path().join("a.h5");
+    let craft = |header: &Header, tables: usize| {
+        let json = serde_json::to_vec(header).unwrap();
+        let file = hdf5::File::create(&path).unwrap();
+        let own = file.create_group("checkpoint").unwrap();
+        own.new_attr::<u32>().create("format").unwrap().write_scalar(&1u32).unwrap();
+        let text = own.new_dataset_builder().empty_as(hdf5::types::TypeDescriptor::FixedUnicode(json.len()));
+        let early = hdf5::plist::dataset_create::AllocTime::Early;
+        let offset = text.alloc_time(Some(early)).create("header").unwrap().offset().unwrap();
+        own.new_dataset::<u64>().shape([2, tables]).create("checksums").unwrap();
+        own.new_dataset::<f64>().shape([tables]).create("costs").unwrap();
+        own.new_dataset::<u64>().shape([1]).create("seal").unwrap();
+        let fields = file.create_group("fields").unwrap();
+        fields.new_dataset::<f64>().shape([24, 40]).chunk([8, 16]).create("u").unwrap();
+        file.close().unwrap();
+        drop((own, fields));
+        OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&json, offset).unwrap();
+        read_header(&path).unwrap_err().to_string()
+    };
+    let huge = Header { cells: vec![1 << 24, 1 << 24], block: vec![1, 1], ..good.clone() };
+    assert!(craft(&huge, 1 << 48).contains("checksums"));
+    assert!(craft(&huge, 9).contains("checksums has"));
+    assert!(craft(&Header { cells: vec![1 << 40, 1 << 40], ..good.clone() }, 9).contains("2^48"));
+    assert!(craft(&Header { block: vec![0, 8], ..good.clone() }, 9).contains("cannot tile"));
+    assert!(craft(&Header { cells: vec![], ..good.clone() }, 9).contains("0 dimensions"));
+    assert!(craft(&good, 9).contains("checksums has no place"));
+}
+
+#[test]
+fn a_rewritten_file_is_refused_and_the_tool_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = written::<f64, 2>(directory.path(), [40, 24], [16, 8]);
+    if let Some(()) =
+        tool("h5repack", &["-f".as_ref(), "GZIP=1".as_ref(), path.as_ref(), "b.h5".as_ref()], directory.path(), drop)
+    {
+        let error = read_header(directory.path().join("b.h5")).unwrap_err().to_string();
+        assert!(error.contains("h5repack"), "{error}");
+    }
+    let file = hdf5::File::open_rw(&path).unwrap();
+    file.new_attr::<f64>().create("note").unwrap().write_scalar(&1.0).unwrap();
+    file.close().unwrap();
+    let error = read_header(&path).unwrap_err().to_string();
+    assert!(error.contains("seal") && error.contains("tool"), "{error}");
+}
+
+/// Runs one of the HDF5 tools and gives its output; tells if it is not installed.
+fn tool<R>(name: &str, arguments: &[&std::ffi::OsStr], directory: &Path, look: impl Fn(String) -> R) -> Option<R> {
+    match Command::new(name).args(arguments).current_dir(directory).output() {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "{name}: {text}{}", String::from_utf8_lossy(&output.stderr));
+            Some(look(text))
+        }
+        Err(cause) => {
+            eprintln!("not checked: {name} cannot be run ({cause}); install hdf5-tools");
+            None
+        }
+    }
+}
+
+#[test]
+fn the_tools_of_hdf5_read_what_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = written::<f64, 2>(directory.path(), [7, 5], [3, 2]);
+    let file = path.as_os_str();
+    let numbers: Vec<_> = (0..35).map(|i| value(&[i % 7, i / 7], 0).to_string()).collect();
+    tool(
+        "h5dump",
+        &["-d".as_ref(), "/fields/u".as_ref(), "-y".as_ref(), "-w".as_ref(), "0".as_ref(), file],
+        directory.path(),
+        |text| {
+            let data = text.split_once("DATA {").unwrap().1.split_once('}').unwrap().0.replace([',', '\n'], " ");
+            assert_eq!(data.split_whitespace().collect::<Vec<_>>(), numbers);
+        },
+    );
+    tool("h5dump", &["-d".as_ref(), "/checkpoint/header".as_ref(), file], directory.path(), |text| {
+        assert!(text.contains("run_id") && text.contains("run-1"), "{text}");
+    });
+    tool("h5ls", &["-r".as_ref(), file], directory.path(), |text| {
+        for line in ["/fields/u", "/fields/velocity_x", "/VTKHDF/CellData", "/checkpoint/seal", "/x", "/y"] {
+            assert!(text.contains(line), "{text}");
+        }
+    });
+    let other = directory.path().join("other.h5");
+    std::fs::copy(&path, &other).unwrap();
+    tool("h5diff", &[file, other.as_os_str(), "/fields".as_ref()], directory.path(), drop);
+}
+
+#[test]
+fn a_million_blocks_cost_little() {
+    let directory = tempfile::tempdir().unwrap();
+    let (header, tiling, field) = state::<u8, 3>([200, 200, 200], [2, 2, 2], 1);
+    assert_eq!(tiling.len(), 1_000_000);
+    let path = directory.path().join("a.h5");
+    let bytes = save(&path, &header, &tiling, &field, &costs(&tiling)).unwrap();
+    let data = 8_000_000;
+    let tables = 16 * 1_000_000;
+    assert!(bytes < data + tables + 32768, "{bytes} bytes");
+    let reader = Reader::open(&path).unwrap();
+    assert_eq!(reader.verify().unwrap().faults, []);
+    assert_eq!(reader.plane(0, 2, 100).unwrap().shape(), [200, 200]);
+}

@@ -1,9 +1,14 @@
 //! How a checkpoint's file comes to be: HDF5 lays it out and writes the metadata; no block is in it yet.
 //!
+//! HDF5 works in memory: when a disk is full or fails, HDF5 1.10 has been seen to end the process with a segmentation fault
+//! instead of an error. The file in memory has holes where the blocks will be, and so takes a few pages; what it does
+//! hold is copied to the disk by calls whose results are checked.
+//!
 //! What is made here is what HDF5, ParaView, xarray and netCDF read; FORMAT.md describes it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -16,7 +21,7 @@ use super::header::Header;
 use super::layout::{FORMAT, Layout};
 use crate::error::{Error, Kind, Result};
 use crate::field::ScalarKind;
-use crate::sys::files::reserve;
+use crate::sys::files::{memory_file, path_of_open, reserve};
 use crate::sys::hdf5::write_terminated_string;
 
 /// Parts of a file of at least this size start at a multiple of it: a page, so that no two blocks share one.
@@ -57,29 +62,53 @@ fn create_new(path: &Path, header: &Header) -> Result<(File, Layout)> {
         let doing = doing.to_owned();
         move |cause: io::Error| Error::io(&doing, path, &cause)
     };
-    let mut layout = create_with_hdf5(path, header, json.len())
-        .map_err(|cause| Error::new(Kind::Hdf5, format!("HDF5 cannot create a checkpoint: {cause}")).at_path(path))?;
-    let file = OpenOptions::new().read(true).write(true).open(path).map_err(refused("open the new checkpoint"))?;
-    layout.length = file.metadata().map_err(refused("find the length of the new checkpoint"))?.len();
-    if layout.sealed().is_none() {
+    let memory = memory_file("checkpoint").map_err(refused("get memory to lay out the checkpoint"))?;
+    let mut layout = lay_out(&path_of_open(&memory), header, json.len())
+        .map_err(|cause| Error::new(Kind::Hdf5, format!("HDF5 cannot lay out a checkpoint: {cause}")).at_path(path))?;
+    layout.length = memory.metadata().map_err(refused("find the length of the new checkpoint"))?.len();
+    let Some(sealed) = layout.sealed() else {
         return Err(Error::new(Kind::Internal, format!("HDF5 laid the checkpoint out as {layout:?}")).at_path(path));
-    }
+    };
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path);
+    let file = file.map_err(refused("create the checkpoint"))?;
+    file.set_len(layout.length).map_err(refused(&format!("make the checkpoint {} bytes long", layout.length)))?;
     reserve(&file, layout.length).map_err(refused(&format!("reserve {} bytes for the checkpoint", layout.length)))?;
+    for range in sealed {
+        copy(&memory, &file, range).map_err(refused("write the metadata of the checkpoint"))?;
+    }
     file.write_all_at(&json, layout.header.start).map_err(refused("write the header"))?;
     Ok((file, layout))
 }
 
-fn create_with_hdf5(path: &Path, header: &Header, json: usize) -> hdf5::Result<Layout> {
+/// Copies a part of one file to the same place in another, which has zeros there so far.
+fn copy(from: &File, to: &File, range: Range<u64>) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    let mut at = range.start;
+    while at < range.end {
+        let part = &mut buffer[..(range.end - at).min(1 << 16) as usize];
+        from.read_exact_at(part, at)?;
+        if part.iter().any(|&byte| byte != 0) {
+            to.write_all_at(part, at)?;
+        }
+        at += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// Lets HDF5 write a file in which everything has its place but only HDF5's metadata and the scales are there.
+fn lay_out(path: &Path, header: &Header, json: usize) -> hdf5::Result<Layout> {
     let file = hdf5::File::with_options()
         .with_fapl(|access| {
+            // The stdio driver, since the usual one insists on a name that leads back to the file.
             access
+                .stdio()
                 .libver_bounds(LibraryVersion::V110, LibraryVersion::latest())
                 .alignment(ALIGNMENT, ALIGNMENT)
                 .fclose_degree(FileCloseDegree::Strong)
                 .file_locking(false)
         })
         .with_fcpl(|creation| creation.obj_track_times(false))
-        .create_excl(path)?;
+        .create(path)?;
     write_text(&file, "title", &format!("{}: step {}, time {}", header.program, header.step, header.time))?;
     write_text(&file, "program", &header.program)?;
     write_text(&file, "run_id", &header.run_id)?;

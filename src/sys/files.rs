@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 /// Reserves the space of a file, so that a full disk is met now and not in the middle of a write.
 ///
@@ -17,6 +19,16 @@ pub(crate) fn reserve(file: &File, length: u64) -> io::Result<()> {
         Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// A file without a name that lives in memory, where holes take up no space, and is gone when it is closed.
+pub(crate) fn memory_file(name: &str) -> io::Result<File> {
+    Ok(memfd_create(name, MFdFlags::MFD_CLOEXEC)?.into())
+}
+
+/// A path under which this process can open an open file again, whether or not it has a name.
+pub(crate) fn path_of_open(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
 /// Asks that what is read next comes from the disk; what was synced leaves the page cache. Only advice.
