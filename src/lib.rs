@@ -25,4 +25,5 @@ pub mod prelude {
     pub use crate::field::{Component, Record, Stencil};
     pub use crate::grid::{Axis, Cell, Offset, Vector, random};
     pub use crate::record;
+    pub use crate::sim::Model;
 }
