@@ -13,6 +13,7 @@ pub mod sim;
 pub mod supervise;
 mod sys;
 
+pub use cli::program::{main, main_in};
 pub use error::{Error, Result};
 
 /// What a model program needs: `use steadfast::prelude::*`.

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::{plan, run};
-use crate::config::{Source, dimension_error};
-use crate::error::Result;
+use crate::config::Source;
+use crate::error::{Error, Result};
 use crate::sim::Model;
 
 /// A simulation: runs a case, or plans it.
@@ -64,7 +64,7 @@ pub fn main<M: Model<1> + Model<2> + Model<3>>() -> ExitCode {
 pub fn main_in<M: Model<N>, const N: usize>() -> ExitCode {
     let check = |source: &Source| match source.dimension()? {
         dimension if dimension == N => Ok(()),
-        dimension => Err(dimension_error(source, dimension, N)),
+        dimension => Err(Error::case(format!("{}: grid.cells has {dimension} entries; this program needs {N}", source.path().display()))),
     };
     start(|command| match command {
         Command::Run(args) => run::run(args, |launch| check(launch.source()).and_then(|()| launch.simulate::<M, N>())),

@@ -84,7 +84,7 @@ pub(super) fn run(args: &Args, simulate: impl FnOnce(&Launch<'_>) -> Result<Outc
 fn read(args: &Args, comm: &Communicator) -> Result<Source> {
     let text = if comm.is_root() { Source::read(&args.case).map(|source| Some(source.text().to_owned())) } else { Ok(None) };
     let text: String = comm.broadcast(0, comm.vote(text)?)?;
-    Source::from_text(&args.case, text).set(&args.set)
+    Source::from_text(&args.case, text)?.set(&args.set)
 }
 
 impl Launch<'_> {

@@ -33,11 +33,7 @@ impl<const N: usize> Layout<N> {
     pub fn new<M: Model<N>>(case: &Case) -> Result<Self> {
         let grid = case.grid::<N>()?;
         let default = Tiling::default_shape(&grid);
-        let shape = match &case.block {
-            Some(block) => std::array::from_fn(|a| block[a]),
-            None => default,
-        };
-        let tiling = Tiling::new(grid, shape)?;
+        let tiling = Tiling::new(grid, case.block::<N>()?.unwrap_or(default))?;
         let width = M::REACH * case.run.sweeps_per_exchange;
         if let Some(a) = (0..N).find(|&a| width > tiling.shape()[a]) {
             let axis = ["x", "y", "z"][a];
