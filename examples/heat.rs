@@ -12,6 +12,10 @@ impl<const N: usize> Model<N> for Heat {
     type State = f64; // temperature, K
     const REACH: usize = 1;
 
+    fn components() -> Vec<Component> {
+        vec![Component::scalar("temperature", "K")]
+    }
+
     fn initial(&self, x: Vector<N>) -> f64 {
         x.0.iter().map(|x| (std::f64::consts::TAU * x).sin()).product()
     }

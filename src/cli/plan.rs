@@ -62,7 +62,8 @@ struct Plan {
 
 /// Prints the plan of a case.
 pub(super) fn run<M: Model<N>, const N: usize>(args: &Args, source: &Source) -> Result<ExitCode> {
-    let (case, _) = config::check::<M>(source, &M::components(), M::State::kind())?;
+    let (case, model) = config::check::<M>(source, &M::components(), M::State::kind())?;
+    model.check()?;
     let layout = Layout::<N>::new::<M>(&case)?;
     let ranks = args.ranks as usize;
     let partition = layout.partition(ranks, None)?;

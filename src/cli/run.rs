@@ -9,6 +9,7 @@ use super::program::program_name;
 use crate::comm::{Communicator, Mpi, install_panic_hook};
 use crate::config::{self, Source, parse_duration};
 use crate::error::{Error, Kind, Result};
+use crate::field::Record;
 use crate::rundir::{Heartbeat, Lease, Orders, RunDirectory};
 use crate::sim::{Model, Outcome, Run, Simulation, Start, Stops};
 
@@ -99,7 +100,8 @@ impl Launch<'_> {
     /// All ranks must call it.
     pub fn simulate<M: Model<N>, const N: usize>(&self) -> Result<Outcome> {
         let Launch { args, comm, source } = self;
-        let (case, model) = config::check::<M>(source, &M::components(), <M::State as crate::field::Record>::kind())?;
+        let (case, model) = config::check::<M>(source, &M::components(), <M::State as Record>::kind())?;
+        model.check()?;
         let directory = RunDirectory::choose(args.dir.as_deref(), &args.case);
         let orders = Orders::from_environment(&directory)?;
         let lease = comm.vote(if comm.is_root() { self.take(&directory, &orders).map(Some) } else { Ok(None) })?;

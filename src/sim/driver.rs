@@ -97,7 +97,8 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         let found = restart::find::<M, N>(comm, &case, &run)?;
         let partition = layout.partition(comm.size(), found.costs(&layout).as_deref())?;
         let bytes = (0..comm.size()).map(|rank| layout.bytes_of(&partition, rank)).max().unwrap_or(0);
-        comm.vote(layout.check_memory(bytes * comm.node().size as u64, layout::available_memory()))?;
+        let on_node = bytes * comm.node()?.size as u64;
+        comm.vote(layout.check_memory(on_node, layout::available_memory()))?;
 
         let setting = Setting {
             model,

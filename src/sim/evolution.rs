@@ -264,7 +264,7 @@ impl Work<'_> {
         if rate == 0.0 {
             sweep(grid, source, old, out, region, reach, |before: M::State, u| before.scaled(keep).sum_with(u.here().scaled(take)), &mut ());
         } else if keep == 1.0 && take == 0.0 {
-            let step = |before: M::State, u| before.sum_with(model.rate(u, time).scaled(by));
+            let step = |before: M::State, u: Stencil<'_, M::State, N>| before.sum_with(model.rate(u, time).scaled(by));
             if self.last {
                 sweep(grid, source, old, out, region, reach, step, &mut guard);
             } else {

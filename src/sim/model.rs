@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
+use crate::error::Result;
 use crate::field::{Component, Record, Stencil};
 use crate::grid::Vector;
 
@@ -49,6 +50,14 @@ pub trait Model<const N: usize>: DeserializeOwned + Send + Sync + 'static {
     /// The names and units of the state's components; those of the record unless the model knows better.
     fn components() -> Vec<Component> {
         Self::State::components()
+    }
+
+    /// Whether the model's parameters make sense together; asked once, before anything runs.
+    ///
+    /// # Errors
+    /// An [`Error::case`](crate::Error::case) that names the key, its value and the rule.
+    fn check(&self) -> Result<()> {
+        Ok(())
     }
 
     /// The state at time 0 in the cell whose centre is `x`.
