@@ -19,7 +19,9 @@ impl<const N: usize> Model<N> for Advection {
     fn check(&self) -> Result<()> {
         match self.velocity.len() {
             length if length == N => Ok(()),
-            length => Err(Error::case(format!("model.velocity has {length} numbers; a {N}-dimensional grid needs {N}"))),
+            length => {
+                Err(Error::case(format!("model.velocity has {length} numbers; a {N}-dimensional grid needs {N}")))
+            }
         }
     }
 
@@ -31,7 +33,8 @@ impl<const N: usize> Model<N> for Advection {
     fn rate(&self, u: Stencil<'_, f64, N>, _time: f64) -> f64 {
         let slope = |a: Axis<N>| {
             let v = self.velocity[a.index()];
-            let (down, up, far) = if v > 0.0 { (u.at(a), u.at(-a), u.at(-2 * a)) } else { (u.at(-a), u.at(a), u.at(2 * a)) };
+            let (down, up, far) =
+                if v > 0.0 { (u.at(a), u.at(-a), u.at(-2 * a)) } else { (u.at(-a), u.at(a), u.at(2 * a)) };
             v.abs() * (2.0 * down + 3.0 * u.here() - 6.0 * up + far) / (6.0 * u.spacing(a))
         };
         -Axis::all().map(slope).sum::<f64>()

@@ -64,7 +64,10 @@ pub fn main<M: Model<1> + Model<2> + Model<3>>() -> ExitCode {
 pub fn main_in<M: Model<N>, const N: usize>() -> ExitCode {
     let check = |source: &Source| match source.dimension()? {
         dimension if dimension == N => Ok(()),
-        dimension => Err(Error::case(format!("{}: grid.cells has {dimension} entries; this program needs {N}", source.path().display()))),
+        dimension => Err(Error::case(format!(
+            "{}: grid.cells has {dimension} entries; this program needs {N}",
+            source.path().display()
+        ))),
     };
     start(|command| match command {
         Command::Run(args) => run::run(args, |launch| check(launch.source()).and_then(|()| launch.simulate::<M, N>())),

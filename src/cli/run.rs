@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::monitor::ScreenMonitor;
@@ -83,7 +84,8 @@ pub(super) fn run(args: &Args, simulate: impl FnOnce(&Launch<'_>) -> Result<Outc
 
 /// The case as written, read by rank 0 and known to all.
 fn read(args: &Args, comm: &Communicator) -> Result<Source> {
-    let text = if comm.is_root() { Source::read(&args.case).map(|source| Some(source.text().to_owned())) } else { Ok(None) };
+    let text =
+        if comm.is_root() { Source::read(&args.case).map(|source| Some(source.text().to_owned())) } else { Ok(None) };
     let text: String = comm.broadcast(0, comm.vote(text)?)?;
     Source::from_text(&args.case, text)?.set(&args.set)
 }
@@ -103,15 +105,16 @@ impl Launch<'_> {
         let (case, model) = config::check::<M>(source, &M::components(), <M::State as Record>::kind())?;
         model.check()?;
         let directory = RunDirectory::choose(args.dir.as_deref(), &args.case);
-        let orders = Orders::from_environment(&directory)?;
-        let lease = comm.vote(if comm.is_root() { self.take(&directory, &orders).map(Some) } else { Ok(None) })?;
+        let mut orders = Orders::from_environment(&directory)?;
+        let lease =
+            comm.vote(if comm.is_root() { self.take(&directory, &orders).map(Some) } else { Ok(None) })?.map(Arc::new);
         let attempt = comm.broadcast(0, comm.is_root().then_some(orders.attempt))?;
-        let epoch = comm.broadcast(0, lease.as_ref().map(Lease::epoch))?;
-        let orders = Orders { attempt, ..orders };
+        let epoch = comm.broadcast(0, lease.as_ref().map(|lease| lease.epoch()))?;
+        orders.attempt = attempt;
         let heartbeat = comm.vote(Heartbeat::start(&directory, comm.rank(), &orders))?;
         let stops = comm.vote(Stops::listen(heartbeat.stop_flag(), args.time_limit))?;
         let start = if args.fresh { Start::Fresh } else { Start::Continue };
-        let run = Run { program: program_name(), directory, start, orders, epoch, heartbeat, stops };
+        let run = Run { program: program_name(), directory, start, orders, epoch, lease, heartbeat, stops };
         let mut monitor = ScreenMonitor::new(args.quiet || !comm.is_root());
         Simulation::<M, N>::new(comm, case, model, run, &mut monitor)?.run()
     }
@@ -122,7 +125,8 @@ impl Launch<'_> {
         let lease = Lease::of_attempt(directory)?;
         directory.begin(orders)?;
         let copy = directory.case();
-        std::fs::write(&copy, self.source.text()).map_err(|cause| Error::io("keep a copy of the case", &copy, &cause))?;
+        std::fs::write(&copy, self.source.text())
+            .map_err(|cause| Error::io("keep a copy of the case", &copy, &cause))?;
         Ok(lease)
     }
 }

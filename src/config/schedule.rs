@@ -103,7 +103,9 @@ fn from_milliseconds(milliseconds: f64) -> Result<Duration, &'static str> {
 pub(super) fn read_duration(value: &Value<'_>) -> Result<Duration> {
     let duration = match value.text() {
         Ok(text) => parse_duration(text),
-        Err(_) => value.number().map_err(|_| "is no span of time").and_then(|seconds| from_milliseconds(1000.0 * seconds)),
+        Err(_) => {
+            value.number().map_err(|_| "is no span of time").and_then(|seconds| from_milliseconds(1000.0 * seconds))
+        }
     };
     duration.map_err(|rule| value.wrong(rule).hint("as in \"250 ms\", \"90 s\", \"10 min\", \"2 h\", or plain seconds"))
 }

@@ -125,7 +125,12 @@ impl<'a> Chronicle<'a> {
         self.run.heartbeat.step(now.step);
         if let Some(head) = &mut self.head {
             let resumed_from = beginning.resumed_from.map(|at| at.step);
-            let event = Event::Started { run_id: run_id.into(), ranks: beginning.ranks, program: self.run.program.clone(), resumed_from };
+            let event = Event::Started {
+                run_id: run_id.into(),
+                ranks: beginning.ranks,
+                program: self.run.program.clone(),
+                resumed_from,
+            };
             head.monitor.started(&beginning);
             head.journal.append(event);
             head.status.run_id = run_id.into();
@@ -155,11 +160,11 @@ impl<'a> Chronicle<'a> {
     }
 
     /// A checkpoint was committed or given up.
-    pub fn wrote(&mut self, written: &Written) {
+    pub fn wrote(&mut self, written: &Written, time: f64) {
         let event = match written {
-            Written::Committed { step, time, path, bytes, stall, duration } => Event::CheckpointCommitted {
+            Written::Committed { step, path, bytes, stall, duration } => Event::CheckpointCommitted {
                 step: *step,
-                time: *time,
+                time,
                 path: path.clone(),
                 bytes: *bytes,
                 seconds: duration.as_secs_f64(),
@@ -187,7 +192,15 @@ impl<'a> Chronicle<'a> {
         let wall_seconds = self.elapsed().as_secs_f64();
         let attempt = self.run.orders.attempt;
         let Some(head) = &mut self.head else { return Ok(()) };
-        let record = Finished { run_id: run_id.into(), attempt, step: at.step, time: at.time, state_hash: hash, wall_seconds, at: Timestamp::now() };
+        let record = Finished {
+            run_id: run_id.into(),
+            attempt,
+            step: at.step,
+            time: at.time,
+            state_hash: hash,
+            wall_seconds,
+            at: Timestamp::now(),
+        };
         record.write(&self.run.directory)?;
         head.end(State::Finished, at, Event::Finished { step: at.step, time: at.time, hash: format!("{hash:016x}") });
         Ok(())
@@ -217,7 +230,8 @@ impl Head<'_> {
             self.measured = (now.step, WallInstant::now());
         }
         let status = &mut self.status;
-        (status.step, status.time, status.dt, status.eta, status.updated) = (now.step, now.time, dt, eta, Timestamp::now());
+        (status.step, status.time, status.dt, status.eta, status.updated) =
+            (now.step, now.time, dt, eta, Timestamp::now());
     }
 
     fn post(&mut self) {

@@ -40,7 +40,14 @@ impl Clock {
             Schedule::Time { interval, exact: true } => Some(interval),
             _ => None,
         });
-        Clock { now, before: now, end: time.end, last_step: time.steps.unwrap_or(u64::MAX), size: time.step, exact: exact.collect() }
+        Clock {
+            now,
+            before: now,
+            end: time.end,
+            last_step: time.steps.unwrap_or(u64::MAX),
+            size: time.step,
+            exact: exact.collect(),
+        }
     }
 
     /// Sets the clock to the last two instants of a checkpoint, so that what was due then is due again.
@@ -81,16 +88,22 @@ impl Clock {
         let wanted = match self.size {
             StepSize::Fixed(step) => step,
             StepSize::Cfl(_) if timescale == f64::INFINITY => {
-                return Err(Error::case("time.cfl is given, but the model has no finite timescale to multiply it with").hint("give time.step instead, or implement Model::timescale"));
+                return Err(Error::case(
+                    "time.cfl is given, but the model has no finite timescale to multiply it with",
+                )
+                .hint("give time.step instead, or implement Model::timescale"));
             }
             StepSize::Cfl(cfl) => cfl * timescale,
         };
         let left = self.target() - self.now.time;
         let step = if wanted * (1.0 + STRETCH) >= left { left } else { wanted };
         if self.now.time + step <= self.now.time || !step.is_finite() {
-            return Err(Error::new(Kind::State, format!("a step of {step} does not move the time {} on", self.now.time))
-                .in_step(self.now.step)
-                .hint("the state may be running away: look at the last checkpoint"));
+            return Err(Error::new(
+                Kind::State,
+                format!("a step of {step} does not move the time {} on", self.now.time),
+            )
+            .in_step(self.now.step)
+            .hint("the state may be running away: look at the last checkpoint"));
         }
         Ok(Some(step))
     }
@@ -166,13 +179,21 @@ mod tests {
         for k in 1..=4 {
             assert!(times.contains(&(0.25 * f64::from(k))), "{times:?}");
         }
-        let loose = [Schedule::Time { interval: 0.25, exact: false }, Schedule::Steps(3), Schedule::Wall(std::time::Duration::ZERO)];
+        let loose = [
+            Schedule::Time { interval: 0.25, exact: false },
+            Schedule::Steps(3),
+            Schedule::Wall(std::time::Duration::ZERO),
+        ];
         assert_eq!(run(clock(1.0, StepSize::Fixed(0.1), &loose), 1.0), run(clock(1.0, StepSize::Fixed(0.1), &[]), 1.0));
     }
 
     #[test]
     fn a_schedule_is_due_once_a_period() {
-        for schedule in [Schedule::Time { interval: 0.1, exact: false }, Schedule::Time { interval: 0.1, exact: true }, Schedule::Steps(10)] {
+        for schedule in [
+            Schedule::Time { interval: 0.1, exact: false },
+            Schedule::Time { interval: 0.1, exact: true },
+            Schedule::Steps(10),
+        ] {
             let mut clock = clock(1.0, StepSize::Fixed(0.01), &[schedule]);
             let mut due = 0;
             while let Some(step) = clock.next_step(1.0).unwrap() {

@@ -1,6 +1,7 @@
 //! The loop that a run is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant as WallInstant;
 
 use super::chronicle::{Beginning, Chronicle, Monitor};
@@ -12,13 +13,13 @@ use super::outputs::Outputs;
 use super::pulse::Pulse;
 use super::stops::Stops;
 use super::{Model, initial, integrator, layout, restart};
-use crate::checkpoint::{self, Header, Outcome as Written, Writer};
+use crate::checkpoint::{self, Fence, Header, Outcome as Written, Writer};
 use crate::comm::Communicator;
 use crate::config::{self, Case, Schedule, StepSize};
 use crate::error::{Error, Result};
 use crate::field::Record;
 use crate::halo::{Backend, Exchange, Plan};
-use crate::rundir::{Heartbeat, Orders, Phase, RunDirectory};
+use crate::rundir::{Heartbeat, Lease, Orders, Phase, RunDirectory};
 
 /// How a run ended, if not with an error.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,10 +51,20 @@ pub struct Run {
     pub orders: Orders,
     /// How often the run directory has been taken: a later owner has a higher number.
     pub epoch: u64,
+    /// What makes this run the owner of its directory; only rank 0 holds it.
+    pub lease: Option<Arc<Lease>>,
     /// Shows that this rank lives.
     pub heartbeat: Heartbeat,
     /// What asks this rank to stop.
     pub stops: Stops,
+}
+
+impl Run {
+    /// Keeps a run that lost its directory to another from committing.
+    fn fence(&self) -> Option<Fence> {
+        let lease = self.lease.clone()?;
+        Some(Arc::new(move || lease.check()))
+    }
 }
 
 /// What to do with the checkpoints that a run directory already has.
@@ -76,6 +87,7 @@ pub struct Simulation<'a, M: Model<N>, const N: usize> {
     /// An error of this rank that the others have not heard of yet.
     fault: Option<Error>,
     checkpoints: Writer<ScalarOf<M, N>>,
+    pending_checkpoint: Option<Instant>,
     last_checkpoint: Option<Instant>,
     checkpoint_clock: WallInstant,
     outputs: Outputs<ScalarOf<M, N>>,
@@ -126,7 +138,8 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
             resumed_from: None,
         };
         let stages = integrator::stages(case.time.integrator);
-        let evolution = Evolution::new(setting, partition, comm.rank(), stages, exchange, layout.width, case.run.threads);
+        let evolution =
+            Evolution::new(setting, partition, comm.rank(), stages, exchange, layout.width, case.run.threads);
         let mut evolution = comm.vote(evolution)?;
         let mut chronicle = Chronicle::new(run, &case, comm, monitor);
 
@@ -152,13 +165,14 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         let outputs = Outputs::new(comm, &case, directory, &layout.components, clock.now())?;
         let checkpoints = Writer::new(checkpoint::Settings {
             directory: directory.checkpoint_directory(),
-            prefix: "step".into(),
-            keep: Some(case.checkpoint.keep),
+            keep: case.checkpoint.keep,
             verify: match case.checkpoint.verify {
                 config::Verify::All => checkpoint::Verify::All,
                 config::Verify::Sample => checkpoint::Verify::Sample,
                 config::Verify::None => checkpoint::Verify::None,
             },
+            threads: case.run.threads,
+            fence: chronicle.run().fence(),
         });
         chronicle.started(&run_id, Beginning { resumed_from, ..beginning }, clock.progress());
         Ok(Simulation {
@@ -170,6 +184,7 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
             seen,
             fault: None,
             checkpoints,
+            pending_checkpoint: None,
             last_checkpoint: resumed_from,
             checkpoint_clock: WallInstant::now(),
             outputs,
@@ -284,8 +299,8 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         self.outputs.finish_before(self.comm, self.clock.now().step)?;
         let Setting { tiling, .. } = &self.evolution.setting;
         let (header, costs) = (self.header(), self.evolution.costs());
-        let begun = self.checkpoints.begin(self.comm, header, tiling, &self.evolution.partition, self.evolution.state(), &costs)?;
-        self.note(begun);
+        self.checkpoints.begin(self.comm, header, tiling, &self.evolution.partition, self.evolution.state(), &costs)?;
+        self.pending_checkpoint = Some(self.clock.now());
         self.checkpoint_clock = WallInstant::now();
         Ok(())
     }
@@ -298,8 +313,11 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         if self.last_checkpoint != Some(self.clock.now()) {
             self.begin_checkpoint()?;
             match self.checkpoints.finish(self.comm)? {
-                Some(Written::Discarded { error, .. }) => {
-                    return Err(error.hint("the run is not lost: make room or mend the file system, and run the same command again"));
+                Some(Written::Discarded { step, error }) => {
+                    self.note(Some(Written::Discarded { step, error: error.clone() }));
+                    return Err(error.hint(
+                        "the run is not lost: make room or mend the file system, and run the same command again",
+                    ));
                 }
                 written => self.note(written),
             }
@@ -329,11 +347,11 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
 
     /// Keeps the books on a checkpoint that was committed or discarded.
     fn note(&mut self, written: Option<Written>) {
-        let Some(written) = written else { return };
-        if let Written::Committed { step, time, .. } = &written {
-            self.last_checkpoint = Some(Instant { step: *step, time: *time });
+        let (Some(written), Some(at)) = (written, self.pending_checkpoint.take()) else { return };
+        if let Written::Committed { .. } = &written {
+            self.last_checkpoint = Some(at);
         }
-        self.chronicle.wrote(&written);
+        self.chronicle.wrote(&written, at.time);
     }
 
     fn header(&self) -> Header {

@@ -64,7 +64,8 @@ impl<M: Model<N>, const N: usize> Evolution<M, N> {
         threads: usize,
     ) -> Result<Self> {
         let field = Field::new(&setting.tiling, &partition, rank, width, M::State::COMPONENTS);
-        let cores = partition.blocks(rank).map(|id| core(&setting.tiling, &partition, id, rank, width, M::REACH)).collect();
+        let cores =
+            partition.blocks(rank).map(|id| core(&setting.tiling, &partition, id, rank, width, M::REACH)).collect();
         // The calling thread is one of the pool's, so that one thread means no other and no hand-over.
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -103,11 +104,6 @@ impl<M: Model<N>, const N: usize> Evolution<M, N> {
         self.valid.fill(0);
         let Evolution { setting, buffers, pool, .. } = self;
         pool.install(|| buffers[0].blocks_mut().par_iter_mut().for_each(|block| each(setting, block)));
-    }
-
-    /// The bytes of all buffers on this rank.
-    pub fn bytes(&self) -> usize {
-        self.buffers.iter().map(Field::bytes).sum()
     }
 
     /// The measured cost of a step of each block of this rank, s; the mean of the known ones where none is known yet.
@@ -181,7 +177,12 @@ impl<M: Model<N>, const N: usize> Evolution<M, N> {
         let Stage { source, old, out, .. } = *work.stage;
         let Evolution { setting, buffers, cores, pool, spent, .. } = self;
         let setting = &*setting;
-        let each = |i: usize, core: &Option<Region<N>>, spent: &mut f64, source: &mut Block<_, N>, old: Old<'_, _, N>, out: &mut Block<_, N>| {
+        let each = |i: usize,
+                    core: &Option<Region<N>>,
+                    spent: &mut f64,
+                    source: &mut Block<_, N>,
+                    old: Old<'_, _, N>,
+                    out: &mut Block<_, N>| {
             debug_assert_eq!(source.id(), out.id(), "block {i} of the buffers");
             let asked = clip(&source.interior().grow(work.depth as i64), setting.grid());
             let regions = match (part, core) {
@@ -192,7 +193,8 @@ impl<M: Model<N>, const N: usize> Evolution<M, N> {
             };
             let start = Instant::now();
             fill_boundaries(&setting.boundaries, setting.grid(), &setting.components, source, work.depth + work.reach);
-            let seen = regions.map(|region| work.sweep(setting, source, old, out, &region)).fold(Seen::NOTHING, Seen::and);
+            let seen =
+                regions.map(|region| work.sweep(setting, source, old, out, &region)).fold(Seen::NOTHING, Seen::and);
             *spent += start.elapsed().as_secs_f64();
             seen
         };
@@ -203,9 +205,14 @@ impl<M: Model<N>, const N: usize> Evolution<M, N> {
             let work = blocks.zip(source.blocks_mut().par_iter_mut().zip(out.blocks_mut().par_iter_mut()));
             run(pool, work, |((i, (core, spent)), (source, out))| each(i, core, spent, source, kept, out))
         } else {
-            let [source, old, out] = buffers.get_disjoint_mut([source, old, out]).expect("a stage does not write what it reads");
-            let work = blocks.zip(source.blocks_mut().par_iter_mut().zip(old.blocks().par_iter()).zip(out.blocks_mut().par_iter_mut()));
-            run(pool, work, |((i, (core, spent)), ((source, old), out))| each(i, core, spent, source, Old::Separate(old), out))
+            let [source, old, out] =
+                buffers.get_disjoint_mut([source, old, out]).expect("a stage does not write what it reads");
+            let work = blocks.zip(
+                source.blocks_mut().par_iter_mut().zip(old.blocks().par_iter()).zip(out.blocks_mut().par_iter_mut()),
+            );
+            run(pool, work, |((i, (core, spent)), ((source, old), out))| {
+                each(i, core, spent, source, Old::Separate(old), out)
+            })
         }
     }
 
@@ -232,7 +239,11 @@ enum Part {
 }
 
 /// Runs each item on the pool and combines what is seen.
-fn run<I: IndexedParallelIterator>(pool: &rayon::ThreadPool, items: I, each: impl Fn(I::Item) -> Seen + Sync + Send) -> Seen {
+fn run<I: IndexedParallelIterator>(
+    pool: &rayon::ThreadPool,
+    items: I,
+    each: impl Fn(I::Item) -> Seen + Sync + Send,
+) -> Seen {
     pool.install(|| items.map(each).reduce(|| Seen::NOTHING, Seen::and))
 }
 
@@ -262,7 +273,16 @@ impl Work<'_> {
         let mut guard = Guard::new(model, grid, setting.asks_timescale);
         // The closures differ in what they compute, not how: the plain step u + dt·f is the one that has to be fastest.
         if rate == 0.0 {
-            sweep(grid, source, old, out, region, reach, |before: M::State, u| before.scaled(keep).sum_with(u.here().scaled(take)), &mut ());
+            sweep(
+                grid,
+                source,
+                old,
+                out,
+                region,
+                reach,
+                |before: M::State, u| before.scaled(keep).sum_with(u.here().scaled(take)),
+                &mut (),
+            );
         } else if keep == 1.0 && take == 0.0 {
             let step = |before: M::State, u: Stencil<'_, M::State, N>| before.sum_with(model.rate(u, time).scaled(by));
             if self.last {
@@ -298,7 +318,14 @@ fn clip<const N: usize>(region: &Region<N>, grid: &Grid<N>) -> Region<N> {
 ///
 /// Cells within reach of a ghost that another rank sends are left out. A corner's ghosts are kept at a distance along one
 /// axis only, the slowest one possible, so that rows stay as long as they can.
-fn core<const N: usize>(tiling: &Tiling<N>, partition: &Partition, id: BlockId, rank: usize, width: usize, reach: usize) -> Option<Region<N>> {
+fn core<const N: usize>(
+    tiling: &Tiling<N>,
+    partition: &Partition,
+    id: BlockId,
+    rank: usize,
+    width: usize,
+    reach: usize,
+) -> Option<Region<N>> {
     let interior = tiling.region(id);
     let mut waits = [[false; 2]; N];
     for piece in tiling.ghost_pieces(id, width).iter().filter(|piece| partition.owner(piece.source) != rank) {
@@ -307,7 +334,8 @@ fn core<const N: usize>(tiling: &Tiling<N>, partition: &Partition, id: BlockId, 
             let high = piece.region.lower[a] >= interior.upper[a];
             if low { Some(0) } else { high.then_some(1) }
         };
-        let (axis, side) = (0..N).rev().find_map(|a| Some((a, beyond(a)?))).expect("a ghost is outside of the interior");
+        let (axis, side) =
+            (0..N).rev().find_map(|a| Some((a, beyond(a)?))).expect("a ghost is outside of the interior");
         waits[axis][side] = true;
     }
     if waits.as_flattened().iter().all(|&waits| !waits) {

@@ -78,14 +78,24 @@ impl<'a, M: Model<N>, const N: usize> Guard<'a, M, N> {
                     bad = format!("field {} is {x}", components[c].name);
                 }
             });
-            return Some(Error::new(Kind::State, format!("{bad} {place}; the state there is {value}")).hint("a smaller time.cfl or time.step, or a finer grid, may keep the scheme stable"));
+            return Some(
+                Error::new(Kind::State, format!("{bad} {place}; the state there is {value}"))
+                    .hint("a smaller time.cfl or time.step, or a finer grid, may keep the scheme stable"),
+            );
         }
         if !self.model.admissible(u) {
-            return Some(Error::new(Kind::State, format!("the state {value} {place} is not admissible to the model")).hint("a smaller time.cfl or time.step may keep the scheme within its limits"));
+            return Some(
+                Error::new(Kind::State, format!("the state {value} {place} is not admissible to the model"))
+                    .hint("a smaller time.cfl or time.step may keep the scheme within its limits"),
+            );
         }
         let timescale = self.model.timescale(u, self.spacing);
-        (self.asks_timescale && !is_positive(timescale))
-            .then(|| Error::new(Kind::State, format!("the timescale {timescale} {place} is not positive; the state there is {value}")))
+        (self.asks_timescale && !is_positive(timescale)).then(|| {
+            Error::new(
+                Kind::State,
+                format!("the timescale {timescale} {place} is not positive; the state there is {value}"),
+            )
+        })
     }
 }
 

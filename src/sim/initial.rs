@@ -27,7 +27,11 @@ pub(super) fn from_model<M: Model<N>, const N: usize>(evolution: &mut Evolution<
 ///
 /// # Collective
 /// Rank 0 reads the file and sends the numbers to all.
-pub(super) fn from_file<M: Model<N>, const N: usize>(evolution: &mut Evolution<M, N>, from: &InitialFile, comm: &Communicator) -> Result<()> {
+pub(super) fn from_file<M: Model<N>, const N: usize>(
+    evolution: &mut Evolution<M, N>,
+    from: &InitialFile,
+    comm: &Communicator,
+) -> Result<()> {
     let read = if comm.rank() == 0 { read(from, N).map(Some) } else { Ok(None) };
     let samples: Samples = comm.broadcast(0, comm.vote(read)?)?;
     let data = ArrayD::from_shape_vec(IxDyn(&samples.shape), samples.values).expect("the shape is that of the values");
@@ -53,9 +57,11 @@ const MOST_SAMPLES: usize = 1 << 27;
 fn read(from: &InitialFile, dimensions: usize) -> Result<Samples> {
     let fail = |what: String| Error::new(Kind::Case, what).at_path(&from.file);
     if !from.file.is_file() {
-        return Err(fail(format!("initial.file = {:?} does not exist or is no file", from.file)).hint("relative paths start at the case file's directory"));
+        return Err(fail(format!("initial.file = {:?} does not exist or is no file", from.file))
+            .hint("relative paths start at the case file's directory"));
     }
-    let file = hdf5::File::open(&from.file).map_err(|cause| fail(format!("cannot open initial.file as HDF5: {cause}")))?;
+    let file =
+        hdf5::File::open(&from.file).map_err(|cause| fail(format!("cannot open initial.file as HDF5: {cause}")))?;
     let dataset = file.dataset(&from.dataset).map_err(|_| {
         let names = file.member_names().unwrap_or_default().join(", ");
         fail(format!("initial.dataset = {:?} is not in the file", from.dataset)).hint(format!("it has: {names}"))
@@ -63,11 +69,19 @@ fn read(from: &InitialFile, dimensions: usize) -> Result<Samples> {
     let shape = dataset.shape();
     let count: usize = shape.iter().product();
     if shape.len() != dimensions || count == 0 || count > MOST_SAMPLES {
-        return Err(fail(format!("initial.dataset = {:?} has shape {shape:?}; a {dimensions}-dimensional grid needs {dimensions} axes with 1 to {MOST_SAMPLES} numbers in all", from.dataset)));
+        return Err(fail(format!(
+            "initial.dataset = {:?} has shape {shape:?}; a {dimensions}-dimensional grid needs {dimensions} axes with 1 to {MOST_SAMPLES} numbers in all",
+            from.dataset
+        )));
     }
-    let values = dataset.read_raw::<f64>().map_err(|cause| fail(format!("cannot read initial.dataset = {:?}: {cause}", from.dataset)))?;
+    let values = dataset
+        .read_raw::<f64>()
+        .map_err(|cause| fail(format!("cannot read initial.dataset = {:?}: {cause}", from.dataset)))?;
     match values.iter().position(|value| !value.is_finite()) {
-        Some(at) => Err(fail(format!("initial.dataset = {:?} has {} at position {at}; every value must be finite", from.dataset, values[at]))),
+        Some(at) => Err(fail(format!(
+            "initial.dataset = {:?} has {} at position {at}; every value must be finite",
+            from.dataset, values[at]
+        ))),
         None => Ok(Samples { shape, values }),
     }
 }

@@ -43,8 +43,11 @@ const FORWARD_EULER: Stages = Stages { stages: &[stage(0, 0, 1, [1.0, 0.0, 1.0, 
 ///
 /// # Sources
 /// Shu and Osher 1988, doi:10.1016/0021-9991(88)90177-5, eq. 2.16.
-const SSP_RK2: Stages =
-    Stages { stages: &[stage(0, 0, 1, [1.0, 0.0, 1.0, 0.0]), stage(1, 0, 0, [0.5, 0.5, 0.5, 1.0])], buffers: 2, result: 0 };
+const SSP_RK2: Stages = Stages {
+    stages: &[stage(0, 0, 1, [1.0, 0.0, 1.0, 0.0]), stage(1, 0, 0, [0.5, 0.5, 0.5, 1.0])],
+    buffers: 2,
+    result: 0,
+};
 
 /// The third-order strong-stability-preserving Runge–Kutta method.
 ///
@@ -101,7 +104,8 @@ mod tests {
         let mut u = vec![1.0; buffers];
         for step in 0..steps {
             for s in stages {
-                let change = if s.rate == 0.0 { 0.0 } else { dt * s.rate * f((step as f64 + s.when) * dt, u[s.source]) };
+                let change =
+                    if s.rate == 0.0 { 0.0 } else { dt * s.rate * f((step as f64 + s.when) * dt, u[s.source]) };
                 u[s.out] = s.keep * u[s.old] + s.take * u[s.source] + change;
             }
             u.swap(0, result);
@@ -113,8 +117,12 @@ mod tests {
     fn every_integrator_has_its_order_for_a_rate_that_depends_on_time_and_state() {
         // du/dt = −u + sin t, u(0) = 1.
         let exact = 1.5 * (-1.0f64).exp() + 0.5 * (1.0f64.sin() - 1.0f64.cos());
-        let orders =
-            [(Integrator::ForwardEuler, 1.0), (Integrator::SspRk2, 2.0), (Integrator::SspRk3, 3.0), (Integrator::Rk4, 4.0)];
+        let orders = [
+            (Integrator::ForwardEuler, 1.0),
+            (Integrator::SspRk2, 2.0),
+            (Integrator::SspRk3, 3.0),
+            (Integrator::Rk4, 4.0),
+        ];
         for (integrator, order) in orders {
             let error = |steps| (solve(integrator, steps, |t, u| t.sin() - u) - exact).abs();
             let measured = (error(20) / error(40)).log2();

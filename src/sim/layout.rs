@@ -39,9 +39,13 @@ impl<const N: usize> Layout<N> {
             let axis = ["x", "y", "z"][a];
             let sweeps = tiling.shape().into_iter().min().unwrap_or(1) / M::REACH.max(1);
             let hint = if sweeps >= 1 {
-                format!("use run.sweeps_per_exchange = {sweeps} or less, or blocks of at least {width} cells (default here: {default:?})")
+                format!(
+                    "use run.sweeps_per_exchange = {sweeps} or less, or blocks of at least {width} cells (default here: {default:?})"
+                )
             } else {
-                format!("use blocks of at least {width} cells (default here: {default:?}), and a grid at least as large")
+                format!(
+                    "use blocks of at least {width} cells (default here: {default:?}), and a grid at least as large"
+                )
             };
             return Err(Error::case(format!(
                 "ghosts {width} cells wide (the model's reach {} times run.sweeps_per_exchange = {}) do not fit blocks of {} cells along {axis}",
@@ -79,14 +83,18 @@ impl<const N: usize> Layout<N> {
 
     /// The bytes of all buffers of a rank's blocks, ghosts included.
     pub fn bytes_of(&self, partition: &Partition, rank: usize) -> u64 {
-        let cells: u64 = partition.blocks(rank).map(|id| self.tiling.region(id).grow(self.width as i64).volume() as u64).sum();
+        let cells: u64 =
+            partition.blocks(rank).map(|id| self.tiling.region(id).grow(self.width as i64).volume() as u64).sum();
         cells * (self.buffers * self.components.len() * self.scalar_bytes) as u64
     }
 
     /// The bytes of the ghosts that a rank receives from others in one exchange.
     pub fn halo_bytes_of(&self, partition: &Partition, rank: usize) -> u64 {
         let pieces = partition.blocks(rank).flat_map(|id| self.tiling.ghost_pieces(id, self.width));
-        let cells: u64 = pieces.filter(|piece| partition.owner(piece.source) != rank).map(|piece| piece.region.volume() as u64).sum();
+        let cells: u64 = pieces
+            .filter(|piece| partition.owner(piece.source) != rank)
+            .map(|piece| piece.region.volume() as u64)
+            .sum();
         cells * (self.components.len() * self.scalar_bytes) as u64
     }
 

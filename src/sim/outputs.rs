@@ -50,9 +50,18 @@ impl<T: Scalar> Outputs<T> {
     ///
     /// # Collective
     /// Rank 0 opens the files; all get its error.
-    pub fn new(comm: &Communicator, case: &Case, directory: &RunDirectory, components: &[Component], start: Instant) -> Result<Self> {
+    pub fn new(
+        comm: &Communicator,
+        case: &Case,
+        directory: &RunDirectory,
+        components: &[Component],
+        start: Instant,
+    ) -> Result<Self> {
         if case.outputs.len() > MOST_OUTPUTS {
-            return Err(Error::case(format!("the case asks for {} outputs; at most {MOST_OUTPUTS} can be had", case.outputs.len())));
+            return Err(Error::case(format!(
+                "the case asks for {} outputs; at most {MOST_OUTPUTS} can be had",
+                case.outputs.len()
+            )));
         }
         let wants_totals = case.outputs.iter().any(|output| matches!(output.thing, Thing::Totals));
         let table = match wants_totals && comm.rank() == 0 {
@@ -60,7 +69,13 @@ impl<T: Scalar> Outputs<T> {
             false => Ok(None),
         };
         let wanted = case.outputs.iter().map(|output| Wanted { output: output.clone(), last: WallInstant::now() });
-        let settings = Settings { directory: directory.output_directory(), prefix: "fields".into(), keep: None, verify: Verify::None };
+        let settings = Settings {
+            directory: directory.output_directory(),
+            keep: usize::MAX,
+            verify: Verify::None,
+            threads: case.run.threads,
+            fence: None,
+        };
         Ok(Outputs { wanted: wanted.collect(), table: comm.vote(table)?, writer: Writer::new(settings), pending: None })
     }
 
@@ -119,10 +134,12 @@ impl<T: Scalar> Outputs<T> {
         if !selected.is_empty() {
             self.finish(comm)?;
             let part = pick(state, tiling, &evolution.partition, comm.rank(), &selected);
-            let header = Header { components: selected.iter().map(|&c| header.components[c].clone()).collect(), ..header.clone() };
+            let header = Header {
+                components: selected.iter().map(|&c| header.components[c].clone()).collect(),
+                ..header.clone()
+            };
             self.pending = Some(now.step);
-            let begun = self.writer.begin(comm, header, tiling, &evolution.partition, &part, &evolution.costs())?;
-            self.note(begun);
+            self.writer.begin(comm, header, tiling, &evolution.partition, &part, &evolution.costs())?;
         }
         Ok(())
     }
@@ -149,7 +166,9 @@ impl<T: Scalar> Outputs<T> {
         match written {
             None => return,
             Some(Written::Committed { path, .. }) => log::debug!("wrote {}", path.display()),
-            Some(Written::Discarded { step, error }) => log::warn!("the fields of step {step} could not be written: {error}"),
+            Some(Written::Discarded { step, error }) => {
+                log::warn!("the fields of step {step} could not be written: {error}")
+            }
         }
         self.pending = None;
     }
@@ -160,7 +179,13 @@ impl<T: Scalar> Outputs<T> {
 }
 
 /// A copy of some components of the state, without ghosts.
-fn pick<T: Scalar, const N: usize>(state: &Field<T, N>, tiling: &Tiling<N>, partition: &Partition, rank: usize, selected: &[usize]) -> Field<T, N> {
+fn pick<T: Scalar, const N: usize>(
+    state: &Field<T, N>,
+    tiling: &Tiling<N>,
+    partition: &Partition,
+    rank: usize,
+    selected: &[usize],
+) -> Field<T, N> {
     let mut part = Field::new(tiling, partition, rank, 0, selected.len());
     for (from, to) in state.blocks().iter().zip(part.blocks_mut()) {
         for (index, &component) in selected.iter().enumerate() {

@@ -1,8 +1,10 @@
 //! The one all-reduce of a step: what each rank has to say, as a minimum over all.
 
-use crate::checkpoint::NOTHING_PENDING;
 use crate::comm::Communicator;
 use crate::error::Result;
+
+/// How far a writer is that has nothing to write: it holds nobody up.
+const NOTHING_PENDING: f64 = f64::INFINITY;
 
 /// What a rank has to say before a step, or, after [`Pulse::agree`], all ranks together.
 ///
@@ -25,15 +27,28 @@ pub(super) struct Pulse {
 
 impl Pulse {
     /// A rank that has nothing to say.
-    pub const QUIET: Pulse =
-        Pulse { timescale: f64::INFINITY, fault: false, stop: false, wall_due: 0, checkpoint: NOTHING_PENDING, output: NOTHING_PENDING };
+    pub const QUIET: Pulse = Pulse {
+        timescale: f64::INFINITY,
+        fault: false,
+        stop: false,
+        wall_due: 0,
+        checkpoint: NOTHING_PENDING,
+        output: NOTHING_PENDING,
+    };
 
     /// What all ranks say together.
     ///
     /// # Collective
     /// All ranks must call it.
     pub fn agree(&self, comm: &Communicator) -> Result<Pulse> {
-        let mut all = [self.timescale, -f64::from(u8::from(self.fault)), -f64::from(u8::from(self.stop)), -f64::from(self.wall_due), self.checkpoint, self.output];
+        let mut all = [
+            self.timescale,
+            -f64::from(u8::from(self.fault)),
+            -f64::from(u8::from(self.stop)),
+            -f64::from(self.wall_due),
+            self.checkpoint,
+            self.output,
+        ];
         comm.min_f64(&mut all)?;
         let [timescale, fault, stop, wall_due, checkpoint, output] = all;
         Ok(Pulse { timescale, fault: fault < 0.0, stop: stop < 0.0, wall_due: -wall_due as u32, checkpoint, output })

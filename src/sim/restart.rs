@@ -85,7 +85,9 @@ fn belongs<M: Model<N>, const N: usize>(header: &Header, case: &Case, run: &Run)
         return other(format!("its grid has {:?} cells, the case has {:?}", header.cells, case.cells));
     }
     if header.scalar != M::State::kind() || header.components != M::components() {
-        let names = |components: &[crate::field::Component]| components.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
+        let names = |components: &[crate::field::Component]| {
+            components.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")
+        };
         return other(format!(
             "its state is {} of {}, the model's is {} of {}",
             names(&header.components),
@@ -130,9 +132,12 @@ pub(super) fn restore<M: Model<N>, const N: usize>(
     }
     match bad.first() {
         None => Ok(None),
-        Some((path, reason)) => Err(Error::new(Kind::Checkpoint, format!("none of the run's {} checkpoints is good; the newest: {reason}", bad.len()))
-            .at_path(path)
-            .hint("`steadfast verify` tells what is wrong with each; --fresh starts over and discards them")),
+        Some((path, reason)) => Err(Error::new(
+            Kind::Checkpoint,
+            format!("none of the run's {} checkpoints is good; the newest: {reason}", bad.len()),
+        )
+        .at_path(path)
+        .hint("`steadfast verify` tells what is wrong with each; --fresh starts over and discards them")),
     }
 }
 
@@ -150,7 +155,11 @@ fn remove(run: &Run) -> Result<()> {
     if !complete.is_empty() {
         let bytes: u64 = complete.iter().map(|entry| entry.bytes).sum();
         let newest = complete.first().map_or(0, |entry| entry.step);
-        log::warn!("--fresh discards {} checkpoints ({bytes} bytes, newest of step {newest}) in {}", complete.len(), run.directory.checkpoint_directory().display());
+        log::warn!(
+            "--fresh discards {} checkpoints ({bytes} bytes, newest of step {newest}) in {}",
+            complete.len(),
+            run.directory.checkpoint_directory().display()
+        );
     }
     for entry in complete.iter().chain(&partial) {
         fs::remove_file(&entry.path).map_err(|cause| Error::io("discard an old checkpoint", &entry.path, &cause))?;

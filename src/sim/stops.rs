@@ -30,10 +30,13 @@ impl Stops {
     pub fn listen(request: Arc<AtomicBool>, limit: Option<Duration>) -> Result<Self> {
         let signal = Arc::new(AtomicUsize::new(0));
         let interrupted = Arc::new(AtomicBool::new(false));
-        let refused = |number: i32, cause: std::io::Error| Error::new(Kind::Internal, format!("cannot listen to signal {number}: {cause}"));
+        let refused = |number: i32, cause: std::io::Error| {
+            Error::new(Kind::Internal, format!("cannot listen to signal {number}: {cause}"))
+        };
         let interrupt = signal_hook::consts::SIGINT;
         // A second Ctrl-C ends the process at once: this handler is asked first, and the flag is set by the next.
-        signal_hook::flag::register_conditional_shutdown(interrupt, 130, Arc::clone(&interrupted)).map_err(|cause| refused(interrupt, cause))?;
+        signal_hook::flag::register_conditional_shutdown(interrupt, 130, Arc::clone(&interrupted))
+            .map_err(|cause| refused(interrupt, cause))?;
         signal_hook::flag::register(interrupt, interrupted).map_err(|cause| refused(interrupt, cause))?;
         for number in SIGNALS {
             signal_hook::flag::register_usize(number, Arc::clone(&signal), number as usize)
@@ -44,7 +47,9 @@ impl Stops {
 
     /// Whether this rank has been asked to stop; `elapsed` is the wall time since its start.
     pub fn asked(&self, elapsed: Duration) -> bool {
-        self.signal.load(Ordering::Relaxed) != 0 || self.request.load(Ordering::Relaxed) || self.limit.is_some_and(|limit| elapsed >= limit)
+        self.signal.load(Ordering::Relaxed) != 0
+            || self.request.load(Ordering::Relaxed)
+            || self.limit.is_some_and(|limit| elapsed >= limit)
     }
 
     /// Who asked, as far as this rank knows.

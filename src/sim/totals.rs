@@ -28,7 +28,11 @@ pub struct Total {
 ///
 /// # Collective
 /// All ranks must call it; all get the same.
-pub(super) fn totals<T: Scalar, const N: usize>(field: &Field<T, N>, tiling: &Tiling<N>, comm: &Communicator) -> Result<Vec<Total>> {
+pub(super) fn totals<T: Scalar, const N: usize>(
+    field: &Field<T, N>,
+    tiling: &Tiling<N>,
+    comm: &Communicator,
+) -> Result<Vec<Total>> {
     let components = field.components();
     let volume = tiling.grid().spacing().product();
     let mut totals = Vec::with_capacity(components);
@@ -65,17 +69,22 @@ impl Table {
         let names = components.iter().map(|c| format!("{0} integral,{0} min,{0} max", c.name));
         let header = ["step", "time"].map(String::from).into_iter().chain(names).collect::<Vec<_>>().join(",");
         let earlier = fs::read_to_string(&path).unwrap_or_default();
-        let kept = |row: &&str| row.split(',').next().and_then(|step| step.parse::<u64>().ok()).is_some_and(|step| step < start.step);
+        let kept = |row: &&str| {
+            row.split(',').next().and_then(|step| step.parse::<u64>().ok()).is_some_and(|step| step < start.step)
+        };
         let rows: String = earlier.lines().filter(kept).map(|row| format!("{row}\n")).collect();
         let temporary = path.with_extension("csv.new");
-        fs::write(&temporary, format!("{header}\n{rows}")).and_then(|()| fs::rename(&temporary, &path)).map_err(|cause| Error::io("begin the table of totals", &path, &cause))?;
+        fs::write(&temporary, format!("{header}\n{rows}"))
+            .and_then(|()| fs::rename(&temporary, &path))
+            .map_err(|cause| Error::io("begin the table of totals", &path, &cause))?;
         Ok(Table { path })
     }
 
     /// Appends one row.
     pub fn append(&self, now: Instant, totals: &[Total]) -> Result<()> {
         let numbers = totals.iter().flat_map(|total| [total.integral, total.min, total.max]);
-        let cells = [now.step.to_string(), format!("{:?}", now.time)].into_iter().chain(numbers.map(|x| format!("{x:?}")));
+        let cells =
+            [now.step.to_string(), format!("{:?}", now.time)].into_iter().chain(numbers.map(|x| format!("{x:?}")));
         let row = cells.collect::<Vec<_>>().join(",") + "\n";
         let write = || {
             let mut file = fs::OpenOptions::new().append(true).open(&self.path)?;
