@@ -13,6 +13,7 @@ pub mod sim;
 pub mod supervise;
 mod sys;
 
+pub use cli::program::{main, main_in};
 pub use error::{Error, Result};
 
 /// What a model program needs: `use steadfast::prelude::*`.
@@ -25,4 +26,5 @@ pub mod prelude {
     pub use crate::field::{Component, Record, Stencil};
     pub use crate::grid::{Axis, Cell, Offset, Vector, random};
     pub use crate::record;
+    pub use crate::sim::Model;
 }

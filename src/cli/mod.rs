@@ -14,7 +14,11 @@ use crate::error::{Error, Result};
 
 pub mod launch;
 pub mod list;
+mod monitor;
+pub mod plan;
+pub mod program;
 pub mod prune;
+pub mod run;
 pub mod show;
 pub mod status;
 

@@ -110,5 +110,5 @@ pub use case::{
 };
 pub use check::check;
 pub use keys::Word;
-pub use schedule::Schedule;
+pub use schedule::{Schedule, parse_duration};
 pub use source::Source;

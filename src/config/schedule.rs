@@ -75,27 +75,39 @@ const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("min", 60
 /// The longest span of wall time, in milliseconds: a hundred years, so that sums of them are dates still.
 const LONGEST: f64 = 100.0 * 365.25 * 86_400_000.0;
 
-/// A span of wall time, as in `"250 ms"`, `"10 min"`, or a number of seconds; to the millisecond.
+/// Reads a span of wall time, as in `250 ms`, `90 s`, `10 min`, `2 h`; to the millisecond.
+///
+/// # Errors
+/// The rule that the text breaks.
+///
+/// # Example
+/// ```
+/// use std::time::Duration;
+/// assert_eq!(steadfast::config::parse_duration("1.5 min"), Ok(Duration::from_secs(90)));
+/// assert!(steadfast::config::parse_duration("10").is_err());
+/// ```
+pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len()));
+    let number: f64 = number.trim().parse().map_err(|_| "is no span of time; it must begin with a number")?;
+    let length = UNITS.iter().find(|(name, _)| *name == unit.trim()).map(|(_, length)| *length);
+    from_milliseconds(number * length.ok_or("is no span of time; it must end with one of ms, s, min, h, d")? as f64)
+}
+
+fn from_milliseconds(milliseconds: f64) -> Result<Duration, &'static str> {
+    let milliseconds = milliseconds.round();
+    let fits = (1.0..=LONGEST).contains(&milliseconds);
+    fits.then(|| Duration::from_millis(milliseconds as u64)).ok_or("must be at least 1 ms and at most 100 years")
+}
+
+/// A span of wall time as the case file writes it: as [`parse_duration`] reads it, or a number of seconds.
 pub(super) fn read_duration(value: &Value<'_>) -> Result<Duration> {
-    let wrong =
-        |rule: &str| value.wrong(rule).hint("as in \"250 ms\", \"90 s\", \"10 min\", \"2 h\", or plain seconds");
-    let milliseconds = match value.text() {
-        Ok(text) => {
-            let (number, unit) = text.split_at(text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len()));
-            let unit = unit.trim();
-            let length = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, length)| *length);
-            let number: f64 =
-                number.trim().parse().map_err(|_| wrong("is no span of time; it must begin with a number"))?;
-            number * length.ok_or_else(|| wrong("is no span of time; it must end with one of ms, s, min, h, d"))? as f64
+    let duration = match value.text() {
+        Ok(text) => parse_duration(text),
+        Err(_) => {
+            value.number().map_err(|_| "is no span of time").and_then(|seconds| from_milliseconds(1000.0 * seconds))
         }
-        Err(_) => 1000.0 * value.number().map_err(|_| wrong("is no span of time"))?,
-    }
-    .round();
-    if (1.0..=LONGEST).contains(&milliseconds) {
-        Ok(Duration::from_millis(milliseconds as u64))
-    } else {
-        Err(wrong("must be at least 1 ms and at most 100 years"))
-    }
+    };
+    duration.map_err(|rule| value.wrong(rule).hint("as in \"250 ms\", \"90 s\", \"10 min\", \"2 h\", or plain seconds"))
 }
 
 /// A span of wall time in the largest unit that gives a whole number.

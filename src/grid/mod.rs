@@ -31,6 +31,6 @@ pub use axis::{Axis, Offset, Side};
 pub use boundary::{Boundaries, Boundary};
 pub use domain::Grid;
 pub use partition::Partition;
-pub use region::{Cell, Region};
+pub use region::{Cell, Parts, Region};
 pub use tiling::{BlockId, BlockKey, GhostPiece, Tiling};
 pub use vector::Vector;

@@ -96,24 +96,24 @@ impl<const N: usize> Region<N> {
         other.is_empty() || (0..N).all(|a| self.lower[a] <= other.lower[a] && other.upper[a] <= self.upper[a])
     }
 
-    /// This region without the cells of `hole`, as at most 2 N regions that do not overlap: slabs along the last axis
-    /// first, so that the rows of most cells stay whole.
-    pub fn without(&self, hole: &Self) -> impl Iterator<Item = Self> {
+    /// This region without the cells of `hole`, as regions that do not overlap: slabs along the last axis first, so that
+    /// the rows of most cells stay whole.
+    pub fn without(&self, hole: &Self) -> Parts<N> {
         let hole = self.intersect(hole);
-        let mut slabs = Vec::with_capacity(2 * N);
         if hole.is_empty() {
-            slabs.push(*self);
-        } else {
-            let mut rest = *self;
-            for a in (0..N).rev() {
-                let (mut low, mut high) = (rest, rest);
-                low.upper[a] = hole.lower[a];
-                high.lower[a] = hole.upper[a];
-                slabs.extend([low, high]);
-                (rest.lower[a], rest.upper[a]) = (hole.lower[a], hole.upper[a]);
-            }
+            return Parts::one(*self);
         }
-        slabs.into_iter().filter(|slab| !slab.is_empty())
+        let mut parts = Parts([None; 6]);
+        let mut rest = *self;
+        for a in (0..N).rev() {
+            let (mut low, mut high) = (rest, rest);
+            low.upper[a] = hole.lower[a];
+            high.lower[a] = hole.upper[a];
+            parts.0[2 * a] = (!low.is_empty()).then_some(low);
+            parts.0[2 * a + 1] = (!high.is_empty()).then_some(high);
+            (rest.lower[a], rest.upper[a]) = (hole.lower[a], hole.upper[a]);
+        }
+        parts
     }
 
     /// The first cell of each row along x, rows in memory order (y faster than z).
@@ -141,6 +141,27 @@ impl<const N: usize> Region<N> {
                 cell
             })
         })
+    }
+}
+
+/// A few regions that do not overlap, without memory of their own on the heap.
+#[derive(Debug, Clone)]
+pub struct Parts<const N: usize>([Option<Region<N>>; 6]);
+
+impl<const N: usize> Parts<N> {
+    /// A single region.
+    pub fn one(region: Region<N>) -> Self {
+        let mut parts = [None; 6];
+        parts[0] = Some(region);
+        Parts(parts)
+    }
+}
+
+impl<const N: usize> Iterator for Parts<N> {
+    type Item = Region<N>;
+
+    fn next(&mut self) -> Option<Region<N>> {
+        self.0.iter_mut().find_map(Option::take)
     }
 }
 

@@ -1,1 +1,38 @@
-//! (to be written)
+//! The simulation: the physics of one cell becomes a run that ends, survives, and gives the same bits every time.
+//!
+//! ```text
+//!   agree     one all-reduce: soundness, the next step's length, wishes to stop, how far the writers are
+//!   publish   the outputs that are due
+//!   save      a checkpoint, if one is due; it is written while the sweeps go on
+//!   advance   the integrator's stages: exchange, sweep, combine
+//! ```
+//!
+//! What determines the bits of a result: the grid, the boundaries, the initial state, the model and its parameters, the
+//! integrator, the step or CFL number, and schedules of simulated time that steps have to meet exactly. What does not:
+//! the number of ranks and threads, the shape of the blocks, how many sweeps share an exchange, how halos travel, when
+//! and how often checkpoints and other outputs are written, and any number of failures and restarts. Wall time decides
+//! when something is written, never what is computed.
+//!
+//! This room does not know how messages, files or processes work. Read [`model`] first, then [`driver`].
+
+pub mod chronicle;
+pub mod clock;
+pub mod driver;
+mod evolution;
+mod guard;
+mod initial;
+mod integrator;
+pub mod layout;
+pub mod model;
+mod outputs;
+mod pulse;
+mod restart;
+pub mod stops;
+mod totals;
+
+pub use chronicle::{Beginning, Monitor};
+pub use clock::Instant;
+pub use driver::{Outcome, Run, Simulation, Start};
+pub use layout::Layout;
+pub use model::Model;
+pub use stops::Stops;

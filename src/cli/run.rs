@@ -1,0 +1,140 @@
+//! `PROGRAM run`: runs a case, alone or under mpirun or srun.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::monitor::ScreenMonitor;
+use super::program::program_name;
+use crate::comm::{Communicator, Mpi, install_panic_hook};
+use crate::config::{self, Source, parse_duration};
+use crate::error::{Error, Kind, Result};
+use crate::field::Record;
+use crate::rundir::{Heartbeat, Lease, Orders, RunDirectory};
+use crate::sim::{Model, Outcome, Run, Simulation, Start, Stops};
+
+/// Exit code of a run that was asked to stop and has saved: run me again.
+pub const INTERRUPTED: u8 = 75;
+
+/// Run a case, going on from the newest good checkpoint of its run directory.
+///
+/// Alone, or on several ranks: `mpirun -n 4 heat run heat.toml`. Under `steadfast launch -n 4 -- heat run heat.toml` a
+/// supervisor brings the run back after failures. Exit codes: 0 finished, 1 failed, 2 bad command or case, 75
+/// interrupted: the state is saved, and the same command goes on from it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The case file.
+    #[arg(value_name = "CASE.toml")]
+    case: PathBuf,
+
+    /// Set a key of the case, as in --set time.end=2.0; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// The run directory [default: CASE.run in the current directory, or what STEADFAST_DIR says].
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// Start over, and discard the checkpoints of the run directory.
+    #[arg(long)]
+    fresh: bool,
+
+    /// Save and stop with code 75 after this wall time, as in --time-limit "50 min".
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    time_limit: Option<Duration>,
+
+    /// Show no progress.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// What is common to all models: MPI is started, the case is known to all ranks, the run directory is not touched yet.
+pub(super) struct Launch<'a> {
+    args: &'a Args,
+    comm: &'a Communicator,
+    source: Source,
+}
+
+/// Starts MPI, hands the case to `simulate`, and turns what all ranks agree on into an exit code.
+pub(super) fn run(args: &Args, simulate: impl FnOnce(&Launch<'_>) -> Result<Outcome>) -> Result<ExitCode> {
+    let directory = RunDirectory::choose(args.dir.as_deref(), &args.case);
+    Orders::from_environment(&directory)?.bind_to_supervisor();
+    let mpi = Mpi::start()?;
+    install_panic_hook();
+    let comm = mpi.world();
+    let outcome = read(args, &comm).and_then(|source| simulate(&Launch { args, comm: &comm, source }));
+    let code = match outcome {
+        Ok(Outcome::Finished { .. }) => ExitCode::SUCCESS,
+        Ok(Outcome::Interrupted { .. }) => ExitCode::from(INTERRUPTED),
+        // The ranks no longer agree: nobody must wait for the others.
+        Err(error) if error.kind() == Kind::Mpi => {
+            super::report(&error);
+            comm.abort(1)
+        }
+        Err(error) => {
+            let code = ExitCode::from(error.exit_code());
+            if comm.is_root() { super::report(&error) } else { code }
+        }
+    };
+    // Some launchers end the others when the first leaves with an error: rank 0 speaks before anybody leaves.
+    comm.barrier()?;
+    Ok(code)
+}
+
+/// The case as written, read by rank 0 and known to all.
+fn read(args: &Args, comm: &Communicator) -> Result<Source> {
+    let text =
+        if comm.is_root() { Source::read(&args.case).map(|source| Some(source.text().to_owned())) } else { Ok(None) };
+    let text: String = comm.broadcast(0, comm.vote(text)?)?;
+    Source::from_text(&args.case, text)?.set(&args.set)
+}
+
+impl Launch<'_> {
+    /// The case as written.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Checks the case for a model and runs it to its end.
+    ///
+    /// # Collective
+    /// All ranks must call it.
+    pub fn simulate<M: Model<N>, const N: usize>(&self) -> Result<Outcome> {
+        let Launch { args, comm, source } = self;
+        let (case, model) = config::check::<M>(source, &M::components(), <M::State as Record>::kind())?;
+        model.check()?;
+        let directory = RunDirectory::choose(args.dir.as_deref(), &args.case);
+        let mut orders = Orders::from_environment(&directory)?;
+        let lease =
+            comm.vote(if comm.is_root() { self.take(&directory, &orders).map(Some) } else { Ok(None) })?.map(Arc::new);
+        let attempt = comm.broadcast(0, comm.is_root().then_some(orders.attempt))?;
+        let epoch = comm.broadcast(0, lease.as_ref().map(|lease| lease.epoch()))?;
+        orders.attempt = attempt;
+        let heartbeat = comm.vote(Heartbeat::start(&directory, comm.rank(), &orders))?;
+        let stops = comm.vote(Stops::listen(heartbeat.stop_flag(), args.time_limit))?;
+        let start = if args.fresh { Start::Fresh } else { Start::Continue };
+        let run = Run { program: program_name(), directory, start, orders, epoch, lease, heartbeat, stops };
+        let mut monitor = ScreenMonitor::new(args.quiet || !comm.is_root());
+        Simulation::<M, N>::new(comm, case, model, run, &mut monitor)?.run()
+    }
+
+    /// Takes the run directory for this attempt; only rank 0 does.
+    fn take(&self, directory: &RunDirectory, orders: &Orders) -> Result<Lease> {
+        directory.create()?;
+        let lease = Lease::of_attempt(directory)?;
+        directory.begin(orders)?;
+        let copy = directory.case();
+        std::fs::write(&copy, self.source.text())
+            .map_err(|cause| Error::io("keep a copy of the case", &copy, &cause))?;
+        Ok(lease)
+    }
+}
+
+/// Whether this process is rank 0 of its launch, or alone, as far as the launcher's environment tells.
+pub(super) fn is_first_of_its_launch() -> bool {
+    ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
+        .is_none_or(|rank| rank == "0")
+}

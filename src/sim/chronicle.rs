@@ -1,0 +1,254 @@
+//! Tells the world how the run is: heartbeats on every rank; journal, status and whoever watches on rank 0.
+
+use std::time::{Duration, Instant as WallInstant};
+
+use jiff::Timestamp;
+
+use super::clock::Instant;
+use super::driver::Run;
+use crate::checkpoint::Outcome as Written;
+use crate::comm::Communicator;
+use crate::config::Case;
+use crate::error::Result;
+use crate::rundir::{Event, Finished, Journal, LastCheckpoint, Phase, RunDirectory, State, Status, StatusBoard};
+
+/// Watches a run from rank 0, to show it to a person.
+pub trait Monitor {
+    /// The run begins, or goes on from a checkpoint.
+    fn started(&mut self, beginning: &Beginning);
+    /// The run has moved on; called a few times a second at most.
+    fn moved(&mut self, status: &Status);
+    /// Something happened that stands in the journal.
+    fn happened(&mut self, event: &Event);
+}
+
+/// What is known when a run begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Beginning {
+    /// What the case calls itself.
+    pub title: String,
+    /// The cells along x, y, z.
+    pub cells: Vec<usize>,
+    /// The cells of a block along x, y, z.
+    pub block: Vec<usize>,
+    /// The number of blocks.
+    pub blocks: usize,
+    /// The number of ranks.
+    pub ranks: usize,
+    /// The threads of each rank.
+    pub threads: usize,
+    /// The ranks that own no block.
+    pub spare_ranks: Vec<usize>,
+    /// The bytes of the fields on rank 0, all buffers and ghosts included.
+    pub bytes: u64,
+    /// The run directory.
+    pub directory: RunDirectory,
+    /// The checkpoint that the run goes on from; none for a fresh start.
+    pub resumed_from: Option<Instant>,
+}
+
+/// How often a person is shown progress, and how often it is written down.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
+const POST_EVERY: Duration = Duration::from_secs(1);
+
+/// The voices of one rank.
+pub(super) struct Chronicle<'a> {
+    run: Run,
+    start: WallInstant,
+    head: Option<Head<'a>>,
+}
+
+/// What only rank 0 has.
+struct Head<'a> {
+    journal: Journal,
+    board: StatusBoard,
+    status: Status,
+    monitor: &'a mut dyn Monitor,
+    shown: WallInstant,
+    posted: WallInstant,
+    /// Step and moment from which the present rate is measured.
+    measured: (u64, WallInstant),
+    /// The part of the run that was done when this attempt began.
+    done_before: f64,
+}
+
+impl<'a> Chronicle<'a> {
+    pub fn new(run: Run, case: &Case, comm: &Communicator, monitor: &'a mut dyn Monitor) -> Self {
+        let now = WallInstant::now();
+        let head = (comm.rank() == 0).then(|| Head {
+            journal: Journal::new(&run.directory, run.orders.attempt),
+            board: StatusBoard::new(&run.directory),
+            status: Status {
+                run_id: String::new(),
+                program: run.program.clone(),
+                state: State::Running,
+                step: 0,
+                time: 0.0,
+                end_time: Some(case.time.end),
+                dt: 0.0,
+                cells: case.cells.iter().map(|&n| n as u64).product(),
+                ranks: comm.size(),
+                threads: case.run.threads,
+                rate: 0.0,
+                eta: None,
+                last_checkpoint: None,
+                attempt: run.orders.attempt,
+                updated: Timestamp::now(),
+            },
+            monitor,
+            shown: now,
+            posted: now,
+            measured: (0, now),
+            done_before: 0.0,
+        });
+        Chronicle { run, start: now, head }
+    }
+
+    /// The run that it tells of.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The wall time since this attempt began.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// What this rank does now.
+    pub fn phase(&self, phase: Phase) {
+        self.run.heartbeat.phase(phase);
+    }
+
+    /// The state is set and the loop begins.
+    pub fn started(&mut self, run_id: &str, beginning: Beginning, done: f64) {
+        let now = beginning.resumed_from.unwrap_or(Instant { step: 0, time: 0.0 });
+        self.run.heartbeat.step(now.step);
+        if let Some(head) = &mut self.head {
+            let resumed_from = beginning.resumed_from.map(|at| at.step);
+            let event = Event::Started {
+                run_id: run_id.into(),
+                ranks: beginning.ranks,
+                program: self.run.program.clone(),
+                resumed_from,
+            };
+            head.monitor.started(&beginning);
+            head.journal.append(event);
+            head.status.run_id = run_id.into();
+            head.done_before = done;
+            head.measured = (now.step, WallInstant::now());
+            head.update(now, 0.0, None);
+            head.post();
+        }
+    }
+
+    /// A step is done.
+    pub fn stepped(&mut self, now: Instant, dt: f64, done: f64) {
+        self.run.heartbeat.step(now.step);
+        let elapsed = self.elapsed();
+        let Some(head) = &mut self.head else { return };
+        if head.shown.elapsed() < SHOW_EVERY {
+            return;
+        }
+        let gained = done - head.done_before;
+        let eta = (gained > 0.0).then(|| elapsed.as_secs_f64() * (1.0 - done) / gained);
+        head.update(now, dt, eta);
+        head.monitor.moved(&head.status);
+        head.shown = WallInstant::now();
+        if head.posted.elapsed() >= POST_EVERY {
+            head.post();
+        }
+    }
+
+    /// A checkpoint was committed or given up.
+    pub fn wrote(&mut self, written: &Written, time: f64) {
+        let event = match written {
+            Written::Committed { step, path, bytes, stall, duration } => Event::CheckpointCommitted {
+                step: *step,
+                time,
+                path: path.clone(),
+                bytes: *bytes,
+                seconds: duration.as_secs_f64(),
+                stall: stall.as_secs_f64(),
+            },
+            Written::Discarded { step, error } => Event::CheckpointFailed { step: *step, reason: error.to_string() },
+        };
+        if let Some(head) = &mut self.head {
+            if let Written::Committed { step, .. } = written {
+                head.status.last_checkpoint = Some(LastCheckpoint { step: *step, at: Timestamp::now() });
+            }
+            head.tell(event);
+        }
+    }
+
+    /// A checkpoint was looked at for a restart and refused.
+    pub fn rejected(&mut self, path: &std::path::Path, reason: &str) {
+        if let Some(head) = &mut self.head {
+            head.tell(Event::CheckpointRejected { path: path.into(), reason: reason.into() });
+        }
+    }
+
+    /// The run is finished: writes the completion record, which alone says so.
+    pub fn finished(&mut self, run_id: &str, at: Instant, hash: u64) -> Result<()> {
+        let wall_seconds = self.elapsed().as_secs_f64();
+        let attempt = self.run.orders.attempt;
+        let Some(head) = &mut self.head else { return Ok(()) };
+        let record = Finished {
+            run_id: run_id.into(),
+            attempt,
+            step: at.step,
+            time: at.time,
+            state_hash: hash,
+            wall_seconds,
+            at: Timestamp::now(),
+        };
+        record.write(&self.run.directory)?;
+        head.end(State::Finished, at, Event::Finished { step: at.step, time: at.time, hash: format!("{hash:016x}") });
+        Ok(())
+    }
+
+    /// The run was asked to stop, and has saved.
+    pub fn interrupted(&mut self, at: Instant, reason: &str) {
+        if let Some(head) = &mut self.head {
+            head.end(State::Stopped, at, Event::Stopped { reason: reason.into(), step: at.step });
+        }
+    }
+
+    /// The run ends with an error.
+    pub fn failed(&mut self, at: Instant, error: &crate::error::Error) {
+        if let Some(head) = &mut self.head {
+            head.end(State::Failed, at, Event::Failed { error: error.clone() });
+        }
+    }
+}
+
+impl Head<'_> {
+    fn update(&mut self, now: Instant, dt: f64, eta: Option<f64>) {
+        let (step, since) = self.measured;
+        let seconds = since.elapsed().as_secs_f64();
+        if now.step > step && seconds > 0.0 {
+            self.status.rate = (now.step - step) as f64 * self.status.cells as f64 / seconds;
+            self.measured = (now.step, WallInstant::now());
+        }
+        let status = &mut self.status;
+        (status.step, status.time, status.dt, status.eta, status.updated) =
+            (now.step, now.time, dt, eta, Timestamp::now());
+    }
+
+    fn post(&mut self) {
+        self.board.post(&self.status);
+        self.posted = WallInstant::now();
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.monitor.happened(&event);
+        self.journal.append(event);
+    }
+
+    fn end(&mut self, state: State, at: Instant, event: Event) {
+        self.status.state = state;
+        self.update(at, self.status.dt, None);
+        self.monitor.moved(&self.status);
+        self.post();
+        self.tell(event);
+    }
+}

@@ -1,0 +1,138 @@
+//! Watches each new state while it is in the cache: is it sound, and how long may the next step be?
+
+use std::marker::PhantomData;
+
+use super::Model;
+use crate::error::{Error, Kind};
+use crate::field::{Block, Component, Observe, Record, Scalar};
+use crate::grid::{Cell, Grid, Vector};
+
+/// What the guard saw in some cells: combined, it speaks for all of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Seen {
+    /// The smallest timescale.
+    pub timescale: f64,
+    /// Whether every state is finite and admissible, and every timescale positive.
+    pub sound: bool,
+}
+
+impl Seen {
+    /// What is seen in no cell at all.
+    pub const NOTHING: Seen = Seen { timescale: f64::INFINITY, sound: true };
+
+    /// What is seen in the cells of both.
+    pub fn and(self, other: Seen) -> Seen {
+        Seen { timescale: self.timescale.min(other.timescale), sound: self.sound && other.sound }
+    }
+}
+
+/// Observes the rows that the last stage of a step writes.
+pub(super) struct Guard<'a, M, const N: usize> {
+    model: &'a M,
+    spacing: Vector<N>,
+    asks_timescale: bool,
+    seen: Seen,
+    dimension: PhantomData<[(); N]>,
+}
+
+/// The lanes over which a row's minimum is taken side by side, so that the loop vectorises.
+const LANES: usize = 8;
+
+impl<'a, M: Model<N>, const N: usize> Guard<'a, M, N> {
+    /// A guard for a model; it computes timescales only if the step depends on them.
+    pub fn new(model: &'a M, grid: &Grid<N>, asks_timescale: bool) -> Self {
+        Guard { model, spacing: grid.spacing(), asks_timescale, seen: Seen::NOTHING, dimension: PhantomData }
+    }
+
+    /// What it has seen so far.
+    pub fn seen(&self) -> Seen {
+        self.seen
+    }
+
+    #[inline(always)]
+    fn is_sound(&self, u: M::State) -> bool {
+        u.all_finite() & self.model.admissible(u)
+    }
+
+    /// Looks at all cells of a block's interior.
+    pub fn look(&mut self, block: &Block<<M::State as Record>::Scalar, N>) {
+        let (plane, data) = (block.plane(), block.data());
+        for row in block.rows(&block.interior()) {
+            self.row(row.len(), |i| M::State::load(|c| data[row.start + i + c * plane]));
+        }
+    }
+
+    /// The first cell of a block that is not sound, as an error that names it.
+    pub fn explain(&self, block: &Block<<M::State as Record>::Scalar, N>, grid: &Grid<N>) -> Option<Error> {
+        block.interior().cells().find_map(|cell| self.fault(block.get(cell), cell, grid))
+    }
+
+    fn fault(&self, u: M::State, cell: Cell<N>, grid: &Grid<N>) -> Option<Error> {
+        let components = M::components();
+        let value = describe(u, &components);
+        let place = format!("in cell {:?} at {:?}", cell.0, grid.centre(cell).0);
+        if !u.all_finite() {
+            let mut bad = String::new();
+            u.store(|c, x| {
+                if !x.is_finite() && bad.is_empty() {
+                    bad = format!("field {} is {x}", components[c].name);
+                }
+            });
+            return Some(
+                Error::new(Kind::State, format!("{bad} {place}; the state there is {value}"))
+                    .hint("a smaller time.cfl or time.step, or a finer grid, may keep the scheme stable"),
+            );
+        }
+        if !self.model.admissible(u) {
+            return Some(
+                Error::new(Kind::State, format!("the state {value} {place} is not admissible to the model"))
+                    .hint("a smaller time.cfl or time.step may keep the scheme within its limits"),
+            );
+        }
+        let timescale = self.model.timescale(u, self.spacing);
+        (self.asks_timescale && !is_positive(timescale)).then(|| {
+            Error::new(
+                Kind::State,
+                format!("the timescale {timescale} {place} is not positive; the state there is {value}"),
+            )
+        })
+    }
+}
+
+impl<M: Model<N>, const N: usize> Observe<M::State> for Guard<'_, M, N> {
+    #[inline(always)]
+    fn row(&mut self, length: usize, get: impl Fn(usize) -> M::State) {
+        let mut sound = true;
+        for i in 0..length {
+            sound &= self.is_sound(get(i));
+        }
+        if self.asks_timescale {
+            let mut least = [f64::INFINITY; LANES];
+            let mut take = |lane: usize, i: usize| {
+                let timescale = self.model.timescale(get(i), self.spacing);
+                sound &= is_positive(timescale);
+                least[lane] = if timescale < least[lane] { timescale } else { least[lane] };
+            };
+            let whole = length - length % LANES;
+            for start in (0..whole).step_by(LANES) {
+                (0..LANES).for_each(|lane| take(lane, start + lane));
+            }
+            (whole..length).for_each(|i| take(0, i));
+            self.seen.timescale = least.into_iter().fold(self.seen.timescale, f64::min);
+        }
+        self.seen.sound &= sound;
+    }
+}
+
+/// Whether a number is above zero; NaN is not.
+#[inline(always)]
+fn is_positive(x: f64) -> bool {
+    x > 0.0
+}
+
+/// A record as `density = 1.0 kg/m³, energy = 2.5 J/m³`.
+fn describe<S: Record>(u: S, components: &[Component]) -> String {
+    let mut parts = Vec::with_capacity(S::COMPONENTS);
+    u.store(|c, x| parts.push(format!("{} = {x} {}", components[c].name, components[c].unit)));
+    parts.join(", ")
+}

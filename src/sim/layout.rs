@@ -1,0 +1,136 @@
+//! How a case is laid out: blocks, ghosts, memory, and what can be known of a run before it runs.
+
+use crate::config::Case;
+use crate::error::{Error, Result};
+use crate::field::{Component, Record};
+use crate::grid::{Partition, Tiling};
+
+use super::{Model, integrator};
+
+/// The most blocks that one rank is given: beyond it, visiting blocks costs more than computing cells.
+const MOST_BLOCKS_A_RANK: usize = 1 << 18;
+
+/// The blocks of a case and their ghosts: a function of the case alone.
+#[derive(Debug, Clone)]
+pub struct Layout<const N: usize> {
+    /// The grid cut into blocks.
+    pub tiling: Tiling<N>,
+    /// How many ghosts there are on every side of a block.
+    pub width: usize,
+    /// The state's components.
+    pub components: Vec<Component>,
+    /// How many copies of the state the integrator needs.
+    pub buffers: usize,
+    /// The bytes of one number.
+    pub scalar_bytes: usize,
+}
+
+impl<const N: usize> Layout<N> {
+    /// Lays out a case for a model.
+    ///
+    /// # Errors
+    /// If the grid or the blocks cannot be, or the ghosts are wider than a block.
+    pub fn new<M: Model<N>>(case: &Case) -> Result<Self> {
+        let grid = case.grid::<N>()?;
+        let default = Tiling::default_shape(&grid);
+        let tiling = Tiling::new(grid, case.block::<N>()?.unwrap_or(default))?;
+        let width = M::REACH * case.run.sweeps_per_exchange;
+        if let Some(a) = (0..N).find(|&a| width > tiling.shape()[a]) {
+            let axis = ["x", "y", "z"][a];
+            let sweeps = tiling.shape().into_iter().min().unwrap_or(1) / M::REACH.max(1);
+            let hint = if sweeps >= 1 {
+                format!(
+                    "use run.sweeps_per_exchange = {sweeps} or less, or blocks of at least {width} cells (default here: {default:?})"
+                )
+            } else {
+                format!(
+                    "use blocks of at least {width} cells (default here: {default:?}), and a grid at least as large"
+                )
+            };
+            return Err(Error::case(format!(
+                "ghosts {width} cells wide (the model's reach {} times run.sweeps_per_exchange = {}) do not fit blocks of {} cells along {axis}",
+                M::REACH, case.run.sweeps_per_exchange, tiling.shape()[a]
+            ))
+            .hint(hint));
+        }
+        Ok(Layout {
+            tiling,
+            width,
+            components: M::components(),
+            buffers: integrator::stages(case.time.integrator).buffers,
+            scalar_bytes: M::State::kind().size(),
+        })
+    }
+
+    /// Which rank owns which block, by the blocks' measured costs or else by their cells.
+    ///
+    /// # Errors
+    /// If a rank would get more blocks than it can manage.
+    pub fn partition(&self, ranks: usize, costs: Option<&[f64]>) -> Result<Partition> {
+        let cells: Vec<f64> = self.tiling.ids().map(|id| self.tiling.region(id).volume() as f64).collect();
+        let partition = Partition::by_cost(costs.unwrap_or(&cells), ranks);
+        let most = (0..ranks).map(|rank| partition.range(rank).len()).max().unwrap_or(0);
+        if most > MOST_BLOCKS_A_RANK {
+            return Err(Error::case(format!(
+                "{} blocks of {:?} cells on {ranks} ranks give a rank {most} blocks; at most {MOST_BLOCKS_A_RANK} can be managed well",
+                self.tiling.len(),
+                self.tiling.shape()
+            ))
+            .hint(format!("use larger blocks; the default for this grid is {:?}", Tiling::default_shape(self.tiling.grid()))));
+        }
+        Ok(partition)
+    }
+
+    /// The bytes of all buffers of a rank's blocks, ghosts included.
+    pub fn bytes_of(&self, partition: &Partition, rank: usize) -> u64 {
+        let cells: u64 =
+            partition.blocks(rank).map(|id| self.tiling.region(id).grow(self.width as i64).volume() as u64).sum();
+        cells * (self.buffers * self.components.len() * self.scalar_bytes) as u64
+    }
+
+    /// The bytes of the ghosts that a rank receives from others in one exchange.
+    pub fn halo_bytes_of(&self, partition: &Partition, rank: usize) -> u64 {
+        let pieces = partition.blocks(rank).flat_map(|id| self.tiling.ghost_pieces(id, self.width));
+        let cells: u64 = pieces
+            .filter(|piece| partition.owner(piece.source) != rank)
+            .map(|piece| piece.region.volume() as u64)
+            .sum();
+        cells * (self.components.len() * self.scalar_bytes) as u64
+    }
+
+    /// The bytes of the fields in a checkpoint: blocks at the upper boundaries are stored whole.
+    pub fn checkpoint_bytes(&self) -> u64 {
+        let block: usize = self.tiling.shape().into_iter().product();
+        self.tiling.len() as u64 * (block * self.components.len() * self.scalar_bytes) as u64
+    }
+
+    /// Refuses a run whose fields cannot fit the memory that is free on this node.
+    ///
+    /// # Errors
+    /// If all ranks of the node together need more than is available.
+    pub fn check_memory(&self, needed_on_node: u64, available: Option<u64>) -> Result<()> {
+        match available {
+            Some(available) if needed_on_node > available => Err(Error::case(format!(
+                "the fields of a grid of {:?} cells in blocks of {:?} with {} ghosts need {} on this node, of which {} are free",
+                self.tiling.grid().cells(),
+                self.tiling.shape(),
+                self.width,
+                gibibytes(needed_on_node),
+                gibibytes(available)
+            ))
+            .hint("use more nodes, a coarser grid or larger blocks; `plan` tells the memory of any choice")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The memory that processes on this node can still get, if the system tells: `MemAvailable` of Linux.
+pub fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+fn gibibytes(bytes: u64) -> String {
+    format!("{:.2} GiB", bytes as f64 / (1u64 << 30) as f64)
+}

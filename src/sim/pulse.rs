@@ -1,0 +1,56 @@
+//! The one all-reduce of a step: what each rank has to say, as a minimum over all.
+
+use crate::comm::Communicator;
+use crate::error::Result;
+
+/// How far a writer is that has nothing to write: it holds nobody up.
+const NOTHING_PENDING: f64 = f64::INFINITY;
+
+/// What a rank has to say before a step, or, after [`Pulse::agree`], all ranks together.
+///
+/// Minima are exact in any order, so that all ranks agree on the same bits whatever their number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Pulse {
+    /// The smallest timescale.
+    pub timescale: f64,
+    /// Whether something is wrong here.
+    pub fault: bool,
+    /// Whether somebody asked for a stop.
+    pub stop: bool,
+    /// The schedules that are due by rank 0's wall clock, one bit each.
+    pub wall_due: u32,
+    /// How far the pending checkpoint has come.
+    pub checkpoint: f64,
+    /// How far the pending output has come.
+    pub output: f64,
+}
+
+impl Pulse {
+    /// A rank that has nothing to say.
+    pub const QUIET: Pulse = Pulse {
+        timescale: f64::INFINITY,
+        fault: false,
+        stop: false,
+        wall_due: 0,
+        checkpoint: NOTHING_PENDING,
+        output: NOTHING_PENDING,
+    };
+
+    /// What all ranks say together.
+    ///
+    /// # Collective
+    /// All ranks must call it.
+    pub fn agree(&self, comm: &Communicator) -> Result<Pulse> {
+        let mut all = [
+            self.timescale,
+            -f64::from(u8::from(self.fault)),
+            -f64::from(u8::from(self.stop)),
+            -f64::from(self.wall_due),
+            self.checkpoint,
+            self.output,
+        ];
+        comm.min_f64(&mut all)?;
+        let [timescale, fault, stop, wall_due, checkpoint, output] = all;
+        Ok(Pulse { timescale, fault: fault < 0.0, stop: stop < 0.0, wall_due: -wall_due as u32, checkpoint, output })
+    }
+}

@@ -1,0 +1,168 @@
+//! Finds the newest good checkpoint of the run directory, and sets the state from it.
+//!
+//! What does not belong to this case stops the run: it is not ours to discard. What belongs to it but is damaged is
+//! passed over for the one before, and named in the journal.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Model;
+use super::chronicle::Chronicle;
+use super::driver::{Run, Start};
+use super::evolution::Evolution;
+use super::layout::Layout;
+use crate::checkpoint::{self, Header, Reader};
+use crate::comm::Communicator;
+use crate::config::Case;
+use crate::error::{Error, Kind, Result};
+use crate::field::Record;
+use crate::rundir::Finished;
+
+/// The checkpoints that a run may go on from, newest first, as rank 0 found them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Found {
+    candidates: Vec<PathBuf>,
+    rejected: Vec<(PathBuf, String)>,
+    /// The measured costs of the blocks of this shape, from the newest candidate.
+    block: Vec<usize>,
+    costs: Vec<f64>,
+}
+
+impl Found {
+    /// The measured costs along the curve, if they were measured for these blocks.
+    pub fn costs<const N: usize>(&self, layout: &Layout<N>) -> Option<Vec<f64>> {
+        let tiling = &layout.tiling;
+        let fits = self.block == tiling.shape() && self.costs.len() == tiling.len();
+        fits.then(|| tiling.ids().map(|id| self.costs[tiling.chunk(id)]).collect())
+    }
+}
+
+/// Looks through the run directory.
+///
+/// # Collective
+/// Rank 0 looks; all get what it found.
+pub(super) fn find<M: Model<N>, const N: usize>(comm: &Communicator, case: &Case, run: &Run) -> Result<Found> {
+    let found = if comm.rank() == 0 { look::<M, N>(case, run).map(Some) } else { Ok(None) };
+    comm.broadcast(0, comm.vote(found)?)
+}
+
+fn look<M: Model<N>, const N: usize>(case: &Case, run: &Run) -> Result<Found> {
+    let mut found = Found::default();
+    if run.start == Start::Fresh {
+        return Ok(found);
+    }
+    for entry in run.directory.checkpoints()? {
+        if run.orders.skip_checkpoints.contains(&entry.step) {
+            found.rejected.push((entry.path, "the run died again and again after it".into()));
+            continue;
+        }
+        match Reader::open(&entry.path) {
+            Ok(reader) => {
+                belongs::<M, N>(reader.header(), case, run).map_err(|error| error.at_path(&entry.path))?;
+                if found.candidates.is_empty() {
+                    (found.block, found.costs) = (reader.header().block.clone(), reader.costs().to_vec());
+                }
+                found.candidates.push(entry.path);
+            }
+            Err(error) => found.rejected.push((entry.path, error.message().into())),
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses a checkpoint of another program, grid, state or physics.
+fn belongs<M: Model<N>, const N: usize>(header: &Header, case: &Case, run: &Run) -> Result<()> {
+    let other = |what: String| {
+        Err(Error::new(Kind::Checkpoint, format!("the run directory has a checkpoint of another run: {what}"))
+            .hint("use another --dir, or --fresh to start over and discard what is there"))
+    };
+    if header.program != run.program {
+        return other(format!("its program is {:?}, this one is {:?}", header.program, run.program));
+    }
+    if header.cells != case.cells {
+        return other(format!("its grid has {:?} cells, the case has {:?}", header.cells, case.cells));
+    }
+    if header.scalar != M::State::kind() || header.components != M::components() {
+        let names = |components: &[crate::field::Component]| {
+            components.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        return other(format!(
+            "its state is {} of {}, the model's is {} of {}",
+            names(&header.components),
+            header.scalar.name(),
+            names(&M::components()),
+            M::State::kind().name()
+        ));
+    }
+    match case.physics_difference(&header.physics) {
+        Some(difference) => other(difference),
+        None => Ok(()),
+    }
+}
+
+/// Sets the state from the newest candidate that proves good; `None` if there is nothing to go on from.
+///
+/// # Collective
+/// All ranks must call it; all take the same candidate.
+///
+/// # Errors
+/// If there are checkpoints and none is good.
+pub(super) fn restore<M: Model<N>, const N: usize>(
+    comm: &Communicator,
+    found: &Found,
+    evolution: &mut Evolution<M, N>,
+    chronicle: &mut Chronicle<'_>,
+) -> Result<Option<Header>> {
+    for (path, reason) in &found.rejected {
+        chronicle.rejected(path, reason);
+    }
+    let mut bad = found.rejected.clone();
+    for path in &found.candidates {
+        let tiling = evolution.setting.tiling.clone();
+        let partition = evolution.partition.clone();
+        match checkpoint::restore(comm, path, &tiling, &partition, evolution.state_mut()) {
+            Ok(restored) => return Ok(Some(restored.header)),
+            Err(error) => {
+                chronicle.rejected(path, error.message());
+                bad.push((path.clone(), error.message().into()));
+            }
+        }
+    }
+    match bad.first() {
+        None => Ok(None),
+        Some((path, reason)) => Err(Error::new(
+            Kind::Checkpoint,
+            format!("none of the run's {} checkpoints is good; the newest: {reason}", bad.len()),
+        )
+        .at_path(path)
+        .hint("`steadfast verify` tells what is wrong with each; --fresh starts over and discards them")),
+    }
+}
+
+/// Removes what an earlier run left, so that this one starts over.
+///
+/// # Collective
+/// Rank 0 removes; all get its error.
+pub(super) fn discard(comm: &Communicator, run: &Run) -> Result<()> {
+    comm.vote(if comm.rank() == 0 { remove(run) } else { Ok(()) })
+}
+
+fn remove(run: &Run) -> Result<()> {
+    Finished::remove(&run.directory)?;
+    let (complete, partial) = (run.directory.checkpoints()?, run.directory.partials()?);
+    if !complete.is_empty() {
+        let bytes: u64 = complete.iter().map(|entry| entry.bytes).sum();
+        let newest = complete.first().map_or(0, |entry| entry.step);
+        log::warn!(
+            "--fresh discards {} checkpoints ({bytes} bytes, newest of step {newest}) in {}",
+            complete.len(),
+            run.directory.checkpoint_directory().display()
+        );
+    }
+    for entry in complete.iter().chain(&partial) {
+        fs::remove_file(&entry.path).map_err(|cause| Error::io("discard an old checkpoint", &entry.path, &cause))?;
+    }
+    Ok(())
+}
