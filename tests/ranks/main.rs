@@ -1,4 +1,4 @@
-//! The promises of `comm` and `halo` between real ranks.
+//! The promises of `comm`, `halo` and `checkpoint` between real ranks.
 //!
 //! Started by `cargo test`, this program runs itself under mpirun, once for each number of ranks; there it runs all
 //! checks one after the other. A check that fails panics, and the panic hook ends all ranks.
@@ -8,6 +8,7 @@
 //! - A word on the command line runs only the checks whose names contain it.
 
 mod agreement;
+mod checkpoint;
 mod exchange;
 mod launch;
 mod sums;
@@ -20,7 +21,7 @@ use steadfast::comm::{Communicator, Mpi, install_panic_hook};
 type Check = (&'static str, fn(&Communicator));
 
 fn checks() -> Vec<Check> {
-    [agreement::CHECKS, sums::CHECKS, exchange::CHECKS].concat()
+    [agreement::CHECKS, sums::CHECKS, exchange::CHECKS, checkpoint::CHECKS].concat()
 }
 
 fn main() -> ExitCode {
