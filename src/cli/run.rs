@@ -11,7 +11,7 @@ use crate::comm::{Communicator, Mpi, install_panic_hook};
 use crate::config::{self, Source, parse_duration};
 use crate::error::{Error, Kind, Result};
 use crate::field::Record;
-use crate::rundir::{Heartbeat, Lease, Orders, RunDirectory};
+use crate::rundir::{Event, Heartbeat, Journal, Lease, Orders, RunDirectory};
 use crate::sim::{Model, Outcome, Run, Simulation, Start, Stops};
 
 /// Exit code of a run that was asked to stop and has saved: run me again.
@@ -114,9 +114,16 @@ impl Launch<'_> {
         let heartbeat = comm.vote(Heartbeat::start(&directory, comm.rank(), &orders))?;
         let stops = comm.vote(Stops::listen(heartbeat.stop_flag(), args.time_limit))?;
         let start = if args.fresh { Start::Fresh } else { Start::Continue };
+        let journal = Journal::new(&directory, attempt);
         let run = Run { program: program_name(), directory, start, orders, epoch, lease, heartbeat, stops };
         let mut monitor = ScreenMonitor::new(args.quiet || !comm.is_root());
-        Simulation::<M, N>::new(comm, case, model, run, &mut monitor)?.run()
+        let simulation = Simulation::<M, N>::new(comm, case, model, run, &mut monitor).inspect_err(|error| {
+            // The supervisor reads from it whether another attempt can help.
+            if comm.is_root() {
+                journal.append(Event::Failed { error: error.clone() });
+            }
+        })?;
+        simulation.run()
     }
 
     /// Takes the run directory for this attempt; only rank 0 does.

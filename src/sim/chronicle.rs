@@ -70,6 +70,8 @@ struct Head<'a> {
     measured: (u64, WallInstant),
     /// The part of the run that was done when this attempt began.
     done_before: f64,
+    /// The record of a run that was finished before this attempt began.
+    finished_before: Option<Finished>,
 }
 
 impl<'a> Chronicle<'a> {
@@ -100,6 +102,7 @@ impl<'a> Chronicle<'a> {
             posted: now,
             measured: (0, now),
             done_before: 0.0,
+            finished_before: None,
         });
         Chronicle { run, start: now, head }
     }
@@ -119,26 +122,36 @@ impl<'a> Chronicle<'a> {
         self.run.heartbeat.phase(phase);
     }
 
-    /// The state is set and the loop begins.
-    pub fn started(&mut self, run_id: &str, beginning: Beginning, done: f64) {
+    /// The state is set and the loop begins; `done` is the part of the run that is done already.
+    ///
+    /// A run that was finished before has nothing to begin, and keeps its completion record.
+    ///
+    /// # Errors
+    /// If the completion record of an earlier run cannot be removed.
+    pub fn started(&mut self, run_id: &str, beginning: &Beginning, done: f64, over: bool) -> Result<()> {
         let now = beginning.resumed_from.unwrap_or(Instant { step: 0, time: 0.0 });
         self.run.heartbeat.step(now.step);
-        if let Some(head) = &mut self.head {
+        let Some(head) = &mut self.head else { return Ok(()) };
+        head.finished_before = Finished::read(&self.run.directory)?
+            .filter(|record| over && record.run_id == run_id && record.step == now.step);
+        if head.finished_before.is_none() {
+            Finished::remove(&self.run.directory)?;
             let resumed_from = beginning.resumed_from.map(|at| at.step);
-            let event = Event::Started {
+            let program = self.run.program.clone();
+            head.journal.append(Event::Started {
                 run_id: run_id.into(),
                 ranks: beginning.ranks,
-                program: self.run.program.clone(),
+                program,
                 resumed_from,
-            };
-            head.monitor.started(&beginning);
-            head.journal.append(event);
-            head.status.run_id = run_id.into();
-            head.done_before = done;
-            head.measured = (now.step, WallInstant::now());
-            head.update(now, 0.0, None);
-            head.post();
+            });
         }
+        head.monitor.started(beginning);
+        head.status.run_id = run_id.into();
+        head.done_before = done;
+        head.measured = (now.step, WallInstant::now());
+        head.update(now, 0.0, None);
+        head.post();
+        Ok(())
     }
 
     /// A step is done.
@@ -192,6 +205,11 @@ impl<'a> Chronicle<'a> {
         let wall_seconds = self.elapsed().as_secs_f64();
         let attempt = self.run.orders.attempt;
         let Some(head) = &mut self.head else { return Ok(()) };
+        if head.finished_before.as_ref().is_some_and(|record| record.state_hash == hash) {
+            head.status.state = State::Finished;
+            head.post();
+            return Ok(());
+        }
         let record = Finished {
             run_id: run_id.into(),
             attempt,

@@ -84,8 +84,6 @@ pub struct Simulation<'a, M: Model<N>, const N: usize> {
     evolution: Evolution<M, N>,
     clock: Clock,
     seen: Seen,
-    /// An error of this rank that the others have not heard of yet.
-    fault: Option<Error>,
     checkpoints: Writer<ScalarOf<M, N>>,
     pending_checkpoint: Option<Instant>,
     last_checkpoint: Option<Instant>,
@@ -174,7 +172,9 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
             threads: case.run.threads,
             fence: chronicle.run().fence(),
         });
-        chronicle.started(&run_id, Beginning { resumed_from, ..beginning }, clock.progress());
+        let began =
+            chronicle.started(&run_id, &Beginning { resumed_from, ..beginning }, clock.progress(), clock.is_over());
+        comm.vote(began)?;
         Ok(Simulation {
             comm,
             case,
@@ -182,7 +182,6 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
             evolution,
             clock,
             seen,
-            fault: None,
             checkpoints,
             pending_checkpoint: None,
             last_checkpoint: resumed_from,
@@ -223,12 +222,9 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
     /// The one all-reduce of a step: soundness, timescale, wishes to stop, and how far the writers are.
     fn agree(&mut self) -> Result<Pulse> {
         self.chronicle.phase(Phase::Reduce);
-        if !self.seen.sound && self.fault.is_none() {
-            self.fault = self.evolution.explain();
-        }
         let mut pulse = Pulse {
             timescale: self.seen.timescale,
-            fault: self.fault.is_some(),
+            fault: !self.seen.sound,
             stop: self.chronicle.run().stops.asked(self.chronicle.elapsed()),
             checkpoint: self.checkpoints.report(),
             output: self.outputs.report(),
@@ -240,7 +236,7 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         let agreed = pulse.agree(self.comm)?;
         if agreed.fault {
             let step = self.clock.now().step;
-            let fault = self.fault.take().map(|fault| fault.on_rank(self.comm.rank()).in_step(step));
+            let fault = self.evolution.explain().map(|fault| fault.in_step(step));
             self.comm.vote(fault.map_or(Ok(()), Err))?;
         }
         let written = self.checkpoints.advance(self.comm, agreed.checkpoint)?;
@@ -249,7 +245,7 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         Ok(agreed)
     }
 
-    /// One step of the state; an error waits for the next vote.
+    /// One step of the state.
     fn advance(&mut self, dt: f64) {
         let chronicle = &self.chronicle;
         let phase = |activity| {
@@ -260,7 +256,11 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         };
         match self.evolution.advance(self.clock.now().time, dt, &phase) {
             Ok(seen) => self.seen = seen,
-            Err(error) => self.fault = Some(error),
+            // Nothing but MPI fails here, and then the others may wait for a message that never comes.
+            Err(error) => {
+                log::error!("{}", error.on_rank(self.comm.rank()).in_step(self.clock.now().step));
+                self.comm.abort(1)
+            }
         }
         self.clock.advance(dt);
         self.chronicle.stepped(self.clock.now(), dt, self.clock.progress());

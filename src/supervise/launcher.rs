@@ -185,6 +185,8 @@ fn open_mpi_settings() -> Vec<(&'static str, &'static str)> {
         // More ranks than cores is the user's choice; it makes idle ranks yield, and does nothing where cores suffice.
         ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
         ("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe"),
+        // By default one or two ranks are bound to a core each, which would squeeze all threads of a rank into it.
+        ("OMPI_MCA_hwloc_base_binding_policy", "none"),
     ];
     if nix::unistd::geteuid().is_root() {
         settings.extend([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]);
