@@ -64,7 +64,7 @@ fn write(directory: &Path, step: u64) -> steadfast::Result<u64> {
 }
 
 fn path(directory: &Path, step: u64) -> PathBuf {
-    directory.join(steadfast::checkpoint::store::file_name(step))
+    directory.join(steadfast::rundir::checkpoint_name(step))
 }
 
 fn is_sound(directory: &Path, step: u64) -> bool {

@@ -4,21 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::rundir::step_of;
 use crate::sys::files::sync_directory;
 
 /// The fewest checkpoints that are ever kept: should the newest turn out to be damaged, there is one before it.
 pub const FEWEST_KEPT: usize = 2;
-
-/// The file name of the checkpoint taken after a step.
-pub fn file_name(step: u64) -> String {
-    format!("step-{step:010}.h5")
-}
-
-/// The step in a file name that [`file_name`] gives; none in any other.
-pub fn step_of(name: &str) -> Option<u64> {
-    let step = name.strip_prefix("step-")?.strip_suffix(".h5")?.parse().ok()?;
-    (file_name(step) == name).then_some(step)
-}
 
 /// The committed checkpoints of a directory, newest first.
 ///
@@ -58,26 +48,17 @@ pub(super) fn directory(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rundir::checkpoint_name;
 
     fn steps(directory: &Path) -> Vec<u64> {
         list(directory).unwrap().into_iter().map(|(step, _)| step).collect()
     }
 
     #[test]
-    fn names_and_steps_correspond() {
-        for step in [0, 42, 9_999_999_999, u64::MAX] {
-            assert_eq!(step_of(&file_name(step)), Some(step));
-        }
-        for name in ["step-42.h5", "step-+000000042.h5", "step-0000000042.h5.partial", "other.h5"] {
-            assert_eq!(step_of(name), None, "{name}");
-        }
-    }
-
-    #[test]
     fn the_oldest_go_first_and_two_always_stay() {
         let directory = tempfile::tempdir().unwrap();
         for step in [10, 20, 30, 40, 50] {
-            std::fs::write(directory.path().join(file_name(step)), "").unwrap();
+            std::fs::write(directory.path().join(checkpoint_name(step)), "").unwrap();
         }
         std::fs::write(directory.path().join("notes.txt"), "").unwrap();
         retain(directory.path(), 50, 3).unwrap();
@@ -91,7 +72,7 @@ mod tests {
     fn a_later_checkpoint_that_was_refused_does_not_count() {
         let directory = tempfile::tempdir().unwrap();
         for step in [10, 20, 30, 99] {
-            std::fs::write(directory.path().join(file_name(step)), "").unwrap();
+            std::fs::write(directory.path().join(checkpoint_name(step)), "").unwrap();
         }
         retain(directory.path(), 30, 2).unwrap();
         assert_eq!(steps(directory.path()), [99, 30, 20]);

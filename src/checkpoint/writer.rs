@@ -20,19 +20,19 @@ use super::header::Header;
 use super::phases::{Fence, Job, Verify, partial_of};
 use super::save::check_describes;
 use super::stage::Staging;
-use super::store;
 use super::worker::{Order, Worker};
 use crate::comm::Communicator;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Field, Scalar};
 use crate::grid::{Partition, Tiling};
+use crate::rundir::checkpoint_name;
 
 /// Where checkpoints go and how they are treated.
 #[derive(Clone)]
 pub struct Settings {
     /// The directory that they are written to; it must exist.
     pub directory: PathBuf,
-    /// How many are kept; never fewer than [`store::FEWEST_KEPT`].
+    /// How many are kept; never fewer than [`FEWEST_KEPT`](super::store::FEWEST_KEPT).
     pub keep: usize,
     /// How much is read back before the commit.
     pub verify: Verify,
@@ -132,7 +132,7 @@ impl<T: Scalar> Writer<T> {
         };
         communicator.vote(fits)?;
 
-        let (step, path) = (header.step, self.settings.directory.join(store::file_name(header.step)));
+        let (step, path) = (header.step, self.settings.directory.join(checkpoint_name(header.step)));
         let mut file = None;
         let created = communicator.is_root().then(|| {
             let (created, layout) = create(&partial_of(&path), &header)?;

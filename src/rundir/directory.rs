@@ -198,12 +198,12 @@ impl RunDirectory {
 
     /// The final name of the checkpoint taken after `step`.
     pub fn checkpoint_path(&self, step: u64) -> PathBuf {
-        self.checkpoint_directory().join(format!("step-{step:010}.h5"))
+        self.checkpoint_directory().join(checkpoint_name(step))
     }
 
     /// The name of the same checkpoint while it is written.
     pub fn partial_path(&self, step: u64) -> PathBuf {
-        with_suffix(&self.checkpoint_path(step), ".partial")
+        with_suffix(&self.checkpoint_path(step), PARTIAL)
     }
 
     /// The complete checkpoints, newest first; none if there is no directory yet.
@@ -212,7 +212,7 @@ impl RunDirectory {
     ///
     /// An I/O error, if the directory cannot be read.
     pub fn checkpoints(&self) -> Result<Vec<CheckpointEntry>> {
-        self.entries_named(|name| step_of(name.strip_suffix(".h5")?))
+        self.entries_named(step_of)
     }
 
     /// The checkpoints that were never committed, newest first: being written, or left by a dead attempt.
@@ -221,7 +221,26 @@ impl RunDirectory {
     ///
     /// As [`RunDirectory::checkpoints`].
     pub fn partials(&self) -> Result<Vec<CheckpointEntry>> {
-        self.entries_named(|name| step_of(name.strip_suffix(".h5.partial")?))
+        self.entries_named(|name| step_of(name.strip_suffix(PARTIAL)?))
+    }
+
+    /// Removes what dead attempts left half written; for the holder of the lease alone.
+    ///
+    /// # Errors
+    ///
+    /// An I/O error, if something cannot be listed or removed.
+    pub fn sweep(&self) -> Result<()> {
+        for folder in [self.checkpoint_directory(), self.output_directory()] {
+            let refused =
+                |cause: std::io::Error| Error::io("remove what a dead attempt left half written", &folder, &cause);
+            for entry in fs::read_dir(&folder).map_err(refused)? {
+                let path = entry.map_err(refused)?.path();
+                if path.as_os_str().as_encoded_bytes().ends_with(PARTIAL.as_bytes()) {
+                    fs::remove_file(&path).map_err(refused)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Asks the ranks of the running attempt to save and to end with code 75; `why` is for whoever looks.
@@ -278,11 +297,18 @@ impl RunDirectory {
     }
 }
 
-/// The step in `step-0000001000`; a name that [`RunDirectory::checkpoint_path`] would not give is none.
-fn step_of(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("step-")?;
-    let step = digits.parse().ok()?;
-    (format!("{step:010}") == digits).then_some(step)
+/// What the name of a file ends with while it is written.
+const PARTIAL: &str = ".partial";
+
+/// The file name of the checkpoint taken after a step: names sort as steps do.
+pub fn checkpoint_name(step: u64) -> String {
+    format!("step-{step:010}.h5")
+}
+
+/// The step in a file name that [`checkpoint_name`] gives; none in any other.
+pub fn step_of(name: &str) -> Option<u64> {
+    let step = name.strip_prefix("step-")?.strip_suffix(".h5")?.parse().ok()?;
+    (checkpoint_name(step) == name).then_some(step)
 }
 
 #[cfg(test)]
@@ -291,6 +317,31 @@ mod tests {
 
     fn command(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn names_and_steps_correspond() {
+        for step in [0, 42, 9_999_999_999, u64::MAX] {
+            assert_eq!(step_of(&checkpoint_name(step)), Some(step));
+        }
+        for name in ["step-42.h5", "step-+000000042.h5", "step-0000000042.h5.partial", "other.h5"] {
+            assert_eq!(step_of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_sweep_takes_what_is_half_written_and_nothing_else() {
+        let room = tempfile::tempdir().unwrap();
+        let run = RunDirectory::new(room.path());
+        run.create().unwrap();
+        for path in
+            [run.partial_path(3), run.checkpoint_path(2), run.output_directory().join("step-0000000001.h5.partial")]
+        {
+            fs::write(path, "x").unwrap();
+        }
+        run.sweep().unwrap();
+        assert!(run.partials().unwrap().is_empty() && run.checkpoint_path(2).exists());
+        assert_eq!(fs::read_dir(run.output_directory()).unwrap().count(), 0);
     }
 
     #[test]

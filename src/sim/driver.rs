@@ -16,7 +16,7 @@ use super::{Model, initial, integrator, layout, restart};
 use crate::checkpoint::{self, Fence, Header, Outcome as Written, Writer};
 use crate::comm::Communicator;
 use crate::config::{self, Case, Schedule, StepSize};
-use crate::error::{Error, Result};
+use crate::error::{Kind, Result};
 use crate::field::Record;
 use crate::halo::{Backend, Exchange, Plan};
 use crate::rundir::{Heartbeat, Lease, Orders, Phase, RunDirectory};
@@ -139,6 +139,7 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         let evolution =
             Evolution::new(setting, partition, comm.rank(), stages, exchange, layout.width, case.run.threads);
         let mut evolution = comm.vote(evolution)?;
+        evolution.prove_exchange(comm)?;
         let mut chronicle = Chronicle::new(run, &case, comm, monitor);
 
         let schedules = case.outputs.iter().map(|output| output.every).chain([case.checkpoint.every]);
@@ -201,6 +202,11 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
     pub fn run(mut self) -> Result<Outcome> {
         let outcome = self.steps();
         if let Err(error) = &outcome {
+            if error.kind() != Kind::Mpi {
+                // All ranks are here: what was begun while the state was sound is worth finishing.
+                let written = self.checkpoints.finish(self.comm)?;
+                self.note(written);
+            }
             self.chronicle.failed(self.clock.now(), error);
         }
         outcome
@@ -284,7 +290,8 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
     /// Begins a checkpoint if one is due; the sweeps go on while it is written.
     fn checkpoint_if_due(&mut self, agreed: &Pulse) -> Result<()> {
         let due = self.clock.is_due(&self.case.checkpoint.every) || agreed.wall_due & 1 == 1;
-        if due && !self.clock.is_over() {
+        let saved = self.last_checkpoint == Some(self.clock.now());
+        if due && !saved && !self.clock.is_over() {
             self.begin_checkpoint()?;
         }
         Ok(())

@@ -12,10 +12,11 @@ use rayon::prelude::*;
 use super::Model;
 use super::guard::{Guard, Seen};
 use super::integrator::{Stage, Stages};
+use crate::comm::Communicator;
 use crate::error::{Error, Result};
 use crate::field::{Block, Component, Field, Old, Record, Stencil, sweep};
 use crate::grid::{Axis, BlockId, Boundaries, Grid, Partition, Parts, Region, Side, Tiling};
-use crate::halo::{Exchange, fill_boundaries};
+use crate::halo::{Exchange, check_exchange, fill_boundaries};
 
 /// The number type of a model's state.
 pub(super) type ScalarOf<M, const N: usize> = <<M as Model<N>>::State as Record>::Scalar;
@@ -86,6 +87,18 @@ impl<M: Model<N>, const N: usize> Evolution<M, N> {
             costs: vec![f64::INFINITY; blocks],
             spent: vec![0.0; blocks],
         })
+    }
+
+    /// Proves the exchange on this machine with cells that hold their own coordinates; the state is lost.
+    ///
+    /// # Collective
+    /// All ranks must call it.
+    ///
+    /// # Errors
+    /// On all ranks, if a ghost on any rank is wrong.
+    pub fn prove_exchange(&mut self, comm: &Communicator) -> Result<()> {
+        self.valid.fill(0);
+        check_exchange(comm, &self.setting.tiling, &mut self.exchange, &mut self.buffers[0])
     }
 
     /// The state.
