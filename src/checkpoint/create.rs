@@ -19,6 +19,7 @@ use hdf5::{Dataset, Group, H5Type, Location, ObjectReference1};
 
 use super::header::Header;
 use super::layout::{FORMAT, Layout};
+use super::phases::refused;
 use crate::error::{Error, Kind, Result};
 use crate::field::ScalarKind;
 use crate::sys::files::{memory_file, path_of_open, reserve};
@@ -44,7 +45,7 @@ pub(super) fn create(path: &Path, header: &Header) -> Result<(File, Layout)> {
     header.check()?;
     match std::fs::remove_file(path) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::io("remove what an earlier attempt left", path, &cause));
+            return Err(refused("remove what an earlier attempt left", path)(cause));
         }
         _ => {}
     }
@@ -56,12 +57,8 @@ pub(super) fn create(path: &Path, header: &Header) -> Result<(File, Layout)> {
 }
 
 fn create_new(path: &Path, header: &Header) -> Result<(File, Layout)> {
-    let json = serde_json::to_vec(header)
-        .map_err(|cause| Error::new(Kind::Internal, format!("the header cannot be written as JSON: {cause}")))?;
-    let refused = |doing: &str| {
-        let doing = doing.to_owned();
-        move |cause: io::Error| Error::io(&doing, path, &cause)
-    };
+    let json = header.to_json()?;
+    let refused = |doing: &str| refused(doing, path);
     let memory = memory_file("checkpoint").map_err(refused("get memory to lay out the checkpoint"))?;
     let mut layout = lay_out(&path_of_open(&memory), header, json.len())
         .map_err(|cause| Error::new(Kind::Hdf5, format!("HDF5 cannot lay out a checkpoint: {cause}")).at_path(path))?;

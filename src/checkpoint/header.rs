@@ -97,6 +97,12 @@ impl Header {
         Grid::new(cells, lower, upper, periodic).map_err(|error| damaged(error.message().to_owned()))
     }
 
+    /// The bytes of `/checkpoint/header`.
+    pub(super) fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self)
+            .map_err(|cause| Error::new(Kind::Internal, format!("the header cannot be written as JSON: {cause}")))
+    }
+
     /// Checks that the header describes a grid and components that can be.
     ///
     /// # Errors

@@ -155,7 +155,7 @@ impl Job {
     fn check_sealed(&self, file: &File, checksums: &[u64], costs: &[f64], seal: u64) -> Result<()> {
         forget_cached(file);
         let refused = self.refused("read the checkpoint back");
-        let json = serde_json::to_vec(&self.header).unwrap_or_default();
+        let json = self.header.to_json()?;
         let parts: [(&[u8], u64); 4] = [
             (&json, self.layout.header.start),
             (bytemuck::cast_slice(checksums), self.layout.checksums.start),
@@ -204,9 +204,26 @@ impl Job {
             .hint("see that only one launch works in the run directory"))
     }
 
-    fn refused(&self, doing: &str) -> impl Fn(io::Error) -> Error {
-        let (doing, path, step) = (doing.to_owned(), self.partial.clone(), self.header.step);
-        move |cause| Error::io(&doing, &path, &cause).in_step(step)
+    fn refused(&self, doing: &str) -> impl Fn(io::Error) -> Error + use<> {
+        let (refused, step) = (refused(doing, &self.partial), self.header.step);
+        move |cause| refused(cause).in_step(step)
+    }
+}
+
+/// Turns what the system refused of a checkpoint into an error that says what can be done.
+pub(super) fn refused(doing: &str, path: &Path) -> impl Fn(io::Error) -> Error + use<> {
+    let (doing, path) = (doing.to_owned(), path.to_owned());
+    move |cause| {
+        let error = Error::io(&doing, &path, &cause);
+        match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                error.hint("free some space, keep fewer checkpoints (checkpoint.keep), or use another --dir")
+            }
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                error.hint("see that the run directory is there and can be written to")
+            }
+            _ => error,
+        }
     }
 }
 

@@ -196,16 +196,28 @@ impl Reader {
         for component in 0..header.components.len() {
             let salt = mix(component as u64);
             for cells in self.blocks() {
-                for (at, bits) in self.bits(component, &cells)?.indexed_iter() {
-                    // Array axes run z, y, x; the place of a cell counts x fastest.
-                    let place = (0..header.dimension()).rev().zip(0..).fold(0u64, |place, (a, array_axis)| {
-                        place * header.cells[a] as u64 + (cells[a].start + at[array_axis]) as u64
-                    });
-                    sum = sum.wrapping_add(mix(mix(salt ^ place) ^ bits));
+                let bits = self.bits(component, &cells)?;
+                let rows = bits.as_slice().expect("a new array is contiguous").chunks(cells[0].len());
+                for (row, bits) in rows.enumerate() {
+                    let first = self.place_of_row(&cells, row);
+                    for (place, bits) in (first..).zip(bits) {
+                        sum = sum.wrapping_add(mix(mix(salt ^ place) ^ bits));
+                    }
                 }
             }
         }
         Ok(sum)
+    }
+
+    /// The place in the whole array of the first cell of a row of a box, counted x fastest.
+    fn place_of_row(&self, cells: &[Range<usize>], row: usize) -> u64 {
+        let (mut place, mut rest, mut stride) = (cells[0].start, row, self.header().cells[0]);
+        for (range, &count) in cells.iter().zip(&self.header().cells).skip(1) {
+            place += (range.start + rest % range.len()) * stride;
+            rest /= range.len();
+            stride *= count;
+        }
+        place as u64
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 use steadfast::checkpoint::{Header, Outcome, Reader, Settings, Verify, Writer, restore, store};
-use steadfast::comm::Communicator;
+use steadfast::comm::{Communicator, Mpi, install_panic_hook};
 use steadfast::error::{Error, Kind};
 use steadfast::field::{Component, Field, Scalar};
 use steadfast::grid::{Cell, Grid, Partition, Tiling, Vector, random};
@@ -338,4 +340,36 @@ fn an_unfinished_checkpoint_leaves_nothing_when_it_is_dropped(world: &Communicat
     world.barrier().unwrap();
     assert_eq!(std::fs::read_dir(&shared.path).unwrap().count(), 0);
     world.barrier().unwrap();
+}
+
+/// Set for the process that strace already watches.
+const WATCHED: &str = "STEADFAST_TEST_WATCHED";
+
+/// Writes a checkpoint while a call of rank 1 that concerns its file fails, as strace arranges.
+pub fn write_with_a_broken_disk(fault: &[String]) -> ExitCode {
+    let rank = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"].iter().find_map(|name| std::env::var(name).ok());
+    let path = std::env::temp_dir().join(format!("steadfast-broken-disk-{}", std::os::unix::process::parent_id()));
+    if rank.as_deref() == Some("1") && std::env::var_os(WATCHED).is_none() {
+        let partial = path.join(store::file_name(3) + ".partial");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(partial).args(["-e", &format!("inject={}", fault[0])]);
+        strace.arg(std::env::current_exe().unwrap()).args(std::env::args_os().skip(1)).env(WATCHED, &path);
+        panic!("strace cannot be started: {}", strace.exec());
+    }
+    let mpi = Mpi::start().expect("MPI starts");
+    install_panic_hook();
+    let world = mpi.world();
+    let path = world.broadcast(0, Some(path)).unwrap();
+    if world.is_root() {
+        std::fs::create_dir_all(&path).unwrap();
+    }
+    world.barrier().unwrap();
+    let shared = Shared { path, _owner: None };
+    let part = Part::<f64, 2>::new(&world, [64, 64], [8, 8], 1).filled();
+    let why = discarded(&world, &shared, part.write(&world, &mut shared.writer(Verify::All), 3));
+    assert!(why.contains("rank 1") && why.contains("step 3") && why.contains(".partial"), "{why}");
+    if world.is_root() {
+        std::fs::remove_dir(&shared.path).unwrap();
+    }
+    ExitCode::SUCCESS
 }

@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 pub const CHECK: &str = "--as-rank";
 /// The argument that makes it a rank of a job in which one panics.
 pub const PANIC: &str = "--as-rank-that-panics";
+/// The argument that makes it a rank of a job in which the disk of one fails; the failing call follows.
+pub const BROKEN_DISK: &str = "--as-rank-with-a-broken-disk";
 /// Starts the line of a check that begins.
 pub const BEGUN: &str = "begun: ";
 /// Starts the line of a check that has passed.
@@ -57,6 +59,7 @@ pub fn all(arguments: &[String]) -> ExitCode {
     for (name, test) in [
         ("a_panic_on_one_rank_ends_all", a_panic_on_one_rank_ends_all as fn() -> Result<(), String>),
         ("the_launcher_of_another_mpi_is_refused", the_launcher_of_another_mpi_is_refused),
+        ("a_disk_that_fails_on_one_rank_discards_on_all", a_disk_that_fails_on_one_rank_discards_on_all),
     ] {
         if selected(name, &words) {
             report(name.to_owned(), test());
@@ -166,4 +169,21 @@ fn the_launcher_of_another_mpi_is_refused() -> Result<(), String> {
     let (code, text) = output(alone)?;
     let told = text.contains("OMPI_COMM_WORLD_SIZE=4") && text.contains("finds 1") && text.contains("hint:");
     if code == Some(2) && told { Ok(()) } else { Err(format!("exit code {code:?}, errors:\n{text}")) }
+}
+
+/// Each rank ends with success if the checkpoint was discarded for the reason that rank 1 has.
+fn a_disk_that_fails_on_one_rank_discards_on_all() -> Result<(), String> {
+    if Command::new("strace").args(["-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success()) {
+        for fault in ["pwrite64:error=ENOSPC", "fsync:error=EIO", "openat:error=EACCES", "pread64:error=EIO"] {
+            let mut job = command(2, BROKEN_DISK);
+            job.arg(fault);
+            let (code, text) = output(job)?;
+            if code != Some(0) {
+                return Err(format!("{fault}: exit code {code:?}, errors:\n{text}"));
+            }
+        }
+    } else {
+        println!("not checked: strace cannot be run here");
+    }
+    Ok(())
 }

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     match arguments.split_first() {
         Some((mode, words)) if mode == launch::CHECK => check(words),
         Some((mode, _)) if mode == launch::PANIC => panic_on_the_last_rank(),
+        Some((mode, call)) if mode == launch::BROKEN_DISK => checkpoint::write_with_a_broken_disk(call),
         _ => launch::all(&arguments),
     }
 }
