@@ -17,10 +17,13 @@ pub mod list;
 mod monitor;
 pub mod plan;
 pub mod program;
+pub mod plot;
+pub mod progress;
 pub mod prune;
 pub mod run;
 pub mod show;
 pub mod status;
+pub mod terminal;
 
 /// Runs simulations through failures, and looks at what they leave.
 #[derive(Debug, Parser)]
