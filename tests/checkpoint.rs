@@ -90,8 +90,8 @@ fn check_round_trip<T: Scalar, const N: usize>(cells: [usize; N], block: [usize;
         let all = reader.values(component, &reader.all_cells()).unwrap();
         let expected = tiling.grid().region().cells().map(|cell| value(&cell.0, component));
         assert!(all.iter().copied().eq(expected));
-        for axis in 0..N {
-            for index in [0, cells[axis] / 2, cells[axis] - 1] {
+        for (axis, &length) in cells.iter().enumerate() {
+            for index in [0, length / 2, length - 1] {
                 let plane = reader.plane(component, axis, index).unwrap();
                 let mut region: Region<N> = tiling.grid().region();
                 (region.lower[axis], region.upper[axis]) = (index as i64, index as i64 + 1);
@@ -393,6 +393,29 @@ fn the_tools_of_hdf5_read_what_was_written() {
     let other = directory.path().join("other.h5");
     std::fs::copy(&path, &other).unwrap();
     tool("h5diff", &[file, other.as_os_str(), "/fields".as_ref()], directory.path(), drop);
+}
+
+#[test]
+fn fields_start_at_a_page_and_nothing_of_the_file_is_wasted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (header, tiling, field) = state::<f64, 2>([256, 256], [64, 64], 3);
+    let path = directory.path().join("a.h5");
+    let bytes = save(&path, &header, &tiling, &field, &costs(&tiling)).unwrap();
+    for component in &header.components {
+        assert_eq!(place(&path, &component.name).0 % 4096, 0);
+    }
+    assert!(bytes < 3 * 256 * 256 * 8 + 32768, "{bytes} bytes");
+}
+
+#[test]
+fn the_run_directory_and_the_writer_give_a_checkpoint_the_same_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = steadfast::rundir::RunDirectory::new(directory.path());
+    for step in [0, 7, 1_000_000, u64::MAX] {
+        let name = steadfast::checkpoint::store::file_name(step);
+        assert_eq!(run.checkpoint_path(step), run.checkpoint_directory().join(&name));
+        assert_eq!(run.partial_path(step), run.checkpoint_directory().join(name + ".partial"));
+    }
 }
 
 #[test]

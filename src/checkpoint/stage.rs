@@ -28,6 +28,11 @@ impl<T: Scalar> Staging<T> {
         let count = blocks.len() * field.components();
         self.chunks.clear();
         self.chunks.extend(blocks.iter().map(|(chunk, _)| *chunk));
+        if self.numbers.capacity() < count * size {
+            // Zeroed by the system page by page as the copy gets there, not once more beforehand.
+            self.numbers = Vec::new();
+            self.numbers = vec![T::default(); count * size];
+        }
         self.numbers.resize(count * size, T::default());
         self.checksums.resize(count, 0);
         if count == 0 {

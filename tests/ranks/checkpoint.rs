@@ -23,7 +23,10 @@ pub const CHECKS: &[Check] = &[
     ("a_closed_fence_discards_on_all_ranks", a_closed_fence_discards_on_all_ranks),
     ("a_damaged_checkpoint_is_the_same_error_on_all_ranks", a_damaged_checkpoint_is_the_same_error_on_all_ranks),
     ("a_checkpoint_of_another_grid_is_refused", a_checkpoint_of_another_grid_is_refused),
-    ("an_unfinished_checkpoint_leaves_nothing_when_it_is_dropped", an_unfinished_checkpoint_leaves_nothing_when_it_is_dropped),
+    (
+        "an_unfinished_checkpoint_leaves_nothing_when_it_is_dropped",
+        an_unfinished_checkpoint_leaves_nothing_when_it_is_dropped,
+    ),
 ];
 
 /// A directory that all ranks see, gone at the end of the check.
@@ -315,7 +318,8 @@ fn a_damaged_checkpoint_is_the_same_error_on_all_ranks(world: &Communicator) {
 
 fn a_checkpoint_of_another_grid_is_refused(world: &Communicator) {
     let shared = Shared::new(world);
-    let path = committed(Part::<f64, 2>::new(world, [32, 32], [8, 8], 1).write(world, &mut shared.writer(Verify::All), 5));
+    let path =
+        committed(Part::<f64, 2>::new(world, [32, 32], [8, 8], 1).write(world, &mut shared.writer(Verify::All), 5));
     let mut larger = Part::<f64, 2>::new(world, [33, 32], [8, 8], 1);
     let error = restore(world, &path, &larger.tiling, &larger.partition, &mut larger.field).unwrap_err();
     assert!(error.to_string().contains("[32, 32]") && error.to_string().contains("[33, 32]"), "{error}");
