@@ -50,6 +50,7 @@ impl<S: Record, const N: usize> Stencil<'_, S, N> {
     pub fn at(&self, offset: impl Into<Offset<N>>) -> S {
         let Offset(offset) = offset.into();
         let mut at = self.at;
+        #[expect(clippy::needless_range_loop, reason = "plain indices become constants in every read")]
         for a in 0..N {
             assert!(offset[a].unsigned_abs() <= self.reach, "a kernel reads farther than its REACH");
             at = at.wrapping_add_signed(offset[a].wrapping_mul(self.stride[a] as isize));
