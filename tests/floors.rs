@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 8] = [
     &["error"],
     &["sys"],
-    &["grid"],
+    &["grid", "rundir"],
     &["field", "comm"],
-    &["halo", "checkpoint", "config", "rundir"],
+    &["halo", "checkpoint", "config"],
     &["sim"],
     &["supervise"],
     &["cli", "lib", "main"],
