@@ -1,36 +1,89 @@
-//! Shows a person how a run goes: to stderr, from rank 0.
+//! Shows a person how a run goes: on stderr, from rank 0.
 
+use super::progress::Progress;
 use super::show;
 use crate::rundir::{Event, Status};
 use crate::sim::{Beginning, Monitor};
 
-/// A monitor that writes to stderr.
+/// A monitor that shows the beginning, the progress, what happens, and the end.
 pub(super) struct ScreenMonitor {
-    quiet: bool,
+    progress: Option<Progress>,
 }
 
 impl ScreenMonitor {
-    pub fn new(quiet: bool) -> Self {
-        ScreenMonitor { quiet }
+    /// A monitor that begins to show when the run begins.
+    pub fn new() -> Self {
+        ScreenMonitor { progress: Some(Progress::start()) }
+    }
+
+    /// A monitor that shows warnings and nothing else.
+    pub fn quiet() -> Self {
+        ScreenMonitor { progress: None }
+    }
+
+    fn say(&mut self, text: &str) {
+        match &mut self.progress {
+            Some(progress) => progress.note(text),
+            None => log::info!("{text}"),
+        }
     }
 }
 
 impl Monitor for ScreenMonitor {
     fn started(&mut self, beginning: &Beginning) {
-        if !self.quiet {
-            eprintln!("{} on {} ranks, {}", beginning.title, beginning.ranks, show::bytes(beginning.bytes));
+        if !beginning.spare_ranks.is_empty() {
+            let spare: Vec<_> = beginning.spare_ranks.iter().map(usize::to_string).collect();
+            log::warn!(
+                "{} blocks are too few for {} ranks: ranks {} own none and only take part in what all do together",
+                beginning.blocks,
+                beginning.ranks,
+                spare.join(", ")
+            );
         }
+        self.say(&describe(beginning));
     }
 
     fn moved(&mut self, status: &Status) {
-        if !self.quiet {
-            eprintln!("step {} time {} {}", status.step, status.time, show::rate(status.rate));
+        if let Some(progress) = &mut self.progress {
+            progress.update(status);
         }
     }
 
     fn happened(&mut self, event: &Event) {
-        if !self.quiet {
-            eprintln!("{event}");
+        match event {
+            Event::CheckpointRejected { .. } | Event::CheckpointFailed { .. } => log::warn!("{event}"),
+            // The error itself is reported by the command.
+            Event::Failed { .. } => {
+                if let Some(progress) = self.progress.take() {
+                    progress.clear();
+                }
+            }
+            Event::Finished { .. } | Event::Stopped { .. } => match self.progress.take() {
+                Some(progress) => progress.finish(&event.to_string()),
+                None => log::info!("{event}"),
+            },
+            _ => self.say(&event.to_string()),
         }
     }
+}
+
+/// What is known at the beginning, in two lines.
+fn describe(beginning: &Beginning) -> String {
+    let by = |extents: &[usize]| extents.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
+    let plural = |count: usize, what: &str| if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") };
+    let from = match beginning.resumed_from {
+        Some(at) => format!("goes on from step {}, time {}", at.step, at.time),
+        None => "starts at time 0".into(),
+    };
+    let title = if beginning.title.is_empty() { "run".into() } else { beginning.title.clone() };
+    format!(
+        "{title}: {} cells in {} of {}, {}, {}\n{from}, in {}; fields take {} on rank 0",
+        by(&beginning.cells),
+        plural(beginning.blocks, "block"),
+        by(&beginning.block),
+        plural(beginning.ranks, "rank"),
+        plural(beginning.threads, "thread"),
+        beginning.directory.root().display(),
+        show::bytes(beginning.bytes),
+    )
 }

@@ -75,12 +75,17 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away and prints how the run ended.
-    pub fn finish(mut self, summary: &str) {
+    /// Takes the bar away.
+    pub fn clear(self) {
         if let View::Bar { bar, .. } = &self.view {
             bar.finish_and_clear();
         }
+    }
+
+    /// Takes the bar away and prints how the run ended.
+    pub fn finish(mut self, summary: &str) {
         self.note(summary);
+        self.clear();
     }
 }
 

@@ -116,7 +116,7 @@ impl Launch<'_> {
         let start = if args.fresh { Start::Fresh } else { Start::Continue };
         let journal = Journal::new(&directory, attempt);
         let run = Run { program: program_name(), directory, start, orders, epoch, lease, heartbeat, stops };
-        let mut monitor = ScreenMonitor::new(args.quiet || !comm.is_root());
+        let mut monitor = if args.quiet || !comm.is_root() { ScreenMonitor::quiet() } else { ScreenMonitor::new() };
         let simulation = Simulation::<M, N>::new(comm, case, model, run, &mut monitor).inspect_err(|error| {
             // The supervisor reads from it whether another attempt can help.
             if comm.is_root() {

@@ -147,6 +147,7 @@ impl<'a> Chronicle<'a> {
         }
         head.monitor.started(beginning);
         head.status.run_id = run_id.into();
+        head.status.last_checkpoint = beginning.resumed_from.and_then(|at| committed(&self.run.directory, at.step));
         head.done_before = done;
         head.measured = (now.step, WallInstant::now());
         head.update(now, 0.0, None);
@@ -237,6 +238,12 @@ impl<'a> Chronicle<'a> {
             head.end(State::Failed, at, Event::Failed { error: error.clone() });
         }
     }
+}
+
+/// The checkpoint of a step, and when it was committed.
+fn committed(directory: &RunDirectory, step: u64) -> Option<LastCheckpoint> {
+    let entry = directory.checkpoints().ok()?.into_iter().find(|entry| entry.step == step)?;
+    Some(LastCheckpoint { step, at: Timestamp::try_from(entry.modified).ok()? })
 }
 
 impl Head<'_> {

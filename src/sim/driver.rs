@@ -354,7 +354,8 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
 
     /// Keeps the books on a checkpoint that was committed or discarded.
     fn note(&mut self, written: Option<Written>) {
-        let (Some(written), Some(at)) = (written, self.pending_checkpoint.take()) else { return };
+        let Some(written) = written else { return };
+        let at = self.pending_checkpoint.take().expect("what was written was begun");
         if let Written::Committed { .. } = &written {
             self.last_checkpoint = Some(at);
         }
