@@ -25,7 +25,7 @@ use crate::grid::{Grid, Region};
 ///     u.set(cell, cell.0[0] as f64);
 /// }
 /// let x = Axis::new(0);
-/// sweep(&grid, &u, Old::Source, &mut mean, &grid.region(), 1, |_, u| 0.5 * (u.at(-x) + u.at(x)), &mut ());
+/// sweep(&grid, &u, Old::Source, &mut mean, &grid.region(), 1, |_: f64, u| 0.5 * (u.at(-x) + u.at(x)), &mut ());
 /// assert_eq!(mean.get::<f64>(Cell([3])), 3.0);
 /// ```
 #[expect(clippy::too_many_arguments, reason = "a sweep is what these eight say, and each is of its own type")]
