@@ -12,6 +12,9 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
+pub mod diff;
+pub mod doctor;
+pub mod inspect;
 pub mod launch;
 pub mod list;
 mod monitor;
@@ -21,9 +24,12 @@ pub mod program;
 pub mod progress;
 pub mod prune;
 pub mod run;
+#[cfg(test)]
+mod sample;
 pub mod show;
 pub mod status;
 pub mod terminal;
+pub mod verify;
 
 /// Runs simulations through failures, and looks at what they leave.
 #[derive(Debug, Parser)]
@@ -38,7 +44,12 @@ enum Command {
     Launch(launch::Args),
     Status(status::Args),
     List(list::Args),
+    Inspect(inspect::Args),
+    Verify(verify::Args),
+    Diff(diff::Args),
+    Plot(plot::Args),
     Prune(prune::Args),
+    Doctor(doctor::Args),
 }
 
 impl Command {
@@ -47,7 +58,12 @@ impl Command {
             Command::Launch(args) => launch::run(args),
             Command::Status(args) => status::run(args),
             Command::List(args) => list::run(args),
+            Command::Inspect(args) => inspect::run(args),
+            Command::Verify(args) => verify::run(args),
+            Command::Diff(args) => diff::run(args),
+            Command::Plot(args) => plot::run(args),
             Command::Prune(args) => prune::run(args),
+            Command::Doctor(args) => doctor::run(args),
         }
     }
 }

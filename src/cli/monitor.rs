@@ -8,17 +8,19 @@ use crate::sim::{Beginning, Monitor};
 /// A monitor that shows the beginning, the progress, what happens, and the end.
 pub(super) struct ScreenMonitor {
     progress: Option<Progress>,
+    /// Cell updates per second, as last heard.
+    rate: f64,
 }
 
 impl ScreenMonitor {
     /// A monitor that begins to show when the run begins.
     pub fn new() -> Self {
-        ScreenMonitor { progress: Some(Progress::start()) }
+        ScreenMonitor { progress: Some(Progress::start()), rate: 0.0 }
     }
 
     /// A monitor that shows warnings and nothing else.
     pub fn quiet() -> Self {
-        ScreenMonitor { progress: None }
+        ScreenMonitor { progress: None, rate: 0.0 }
     }
 
     fn say(&mut self, text: &str) {
@@ -44,6 +46,7 @@ impl Monitor for ScreenMonitor {
     }
 
     fn moved(&mut self, status: &Status) {
+        self.rate = status.rate;
         if let Some(progress) = &mut self.progress {
             progress.update(status);
         }
@@ -59,9 +62,11 @@ impl Monitor for ScreenMonitor {
                 }
             }
             Event::Finished { .. } | Event::Stopped { .. } => match self.progress.take() {
-                Some(progress) => progress.finish(&event.to_string()),
+                Some(progress) => progress.finish(&format!("{event}; {}cells/s on average", show::rate(self.rate))),
                 None => log::info!("{event}"),
             },
+            // The progress tells the age of the newest one.
+            Event::CheckpointCommitted { .. } => log::info!("{event}"),
             _ => self.say(&event.to_string()),
         }
     }

@@ -68,6 +68,10 @@ struct Head<'a> {
     posted: WallInstant,
     /// Step and moment from which the present rate is measured.
     measured: (u64, WallInstant),
+    /// Step and moment in which the loop began.
+    began: (u64, WallInstant),
+    /// When the last step was done.
+    stepped: WallInstant,
     /// The part of the run that was done when this attempt began.
     done_before: f64,
     /// The record of a run that was finished before this attempt began.
@@ -101,6 +105,8 @@ impl<'a> Chronicle<'a> {
             shown: now,
             posted: now,
             measured: (0, now),
+            began: (0, now),
+            stepped: now,
             done_before: 0.0,
             finished_before: None,
         });
@@ -149,7 +155,8 @@ impl<'a> Chronicle<'a> {
         head.status.run_id = run_id.into();
         head.status.last_checkpoint = beginning.resumed_from.and_then(|at| committed(&self.run.directory, at.step));
         head.done_before = done;
-        head.measured = (now.step, WallInstant::now());
+        head.began = (now.step, WallInstant::now());
+        head.measured = head.began;
         head.update(now, 0.0, None);
         head.post();
         Ok(())
@@ -160,7 +167,8 @@ impl<'a> Chronicle<'a> {
         self.run.heartbeat.step(now.step);
         let elapsed = self.elapsed();
         let Some(head) = &mut self.head else { return };
-        if head.shown.elapsed() < SHOW_EVERY {
+        head.stepped = WallInstant::now();
+        if head.stepped - head.shown < SHOW_EVERY {
             return;
         }
         let gained = done - head.done_before;
@@ -272,6 +280,11 @@ impl Head<'_> {
     fn end(&mut self, state: State, at: Instant, event: Event) {
         self.status.state = state;
         self.update(at, self.status.dt, None);
+        // What stays is the mean over this attempt's steps.
+        let seconds = (self.stepped - self.began.1).as_secs_f64();
+        if at.step > self.began.0 && seconds > 0.0 {
+            self.status.rate = (at.step - self.began.0) as f64 * self.status.cells as f64 / seconds;
+        }
         self.monitor.moved(&self.status);
         self.post();
         self.tell(event);

@@ -136,6 +136,27 @@ impl Launcher {
         self.family
     }
 
+    /// The beginning of a command that starts `ranks` ranks; the program comes next.
+    pub fn start(&self, ranks: usize) -> Command {
+        let mut command = Command::new(&self.path);
+        command.arg("-n").arg(ranks.to_string()).stdin(Stdio::null());
+        match self.family {
+            Family::OpenMpi => {
+                for (name, value) in open_mpi_settings() {
+                    if std::env::var_os(name).is_none() {
+                        command.env(name, value);
+                    }
+                }
+            }
+            // Without it the other ranks stay when one is killed.
+            Family::Srun => {
+                command.arg("--kill-on-bad-exit=1");
+            }
+            Family::Hydra | Family::Other => {}
+        }
+        command
+    }
+
     /// The command that starts `ranks` ranks of `program` with these orders.
     pub(super) fn command(
         &self,
@@ -145,26 +166,13 @@ impl Launcher {
         orders: &Orders,
         run: &RunDirectory,
     ) -> Command {
-        let mut command = Command::new(&self.path);
-        command.arg("-n").arg(ranks.to_string()).stdin(Stdio::null());
+        let mut command = self.start(ranks);
         orders.give_to(&mut command, run);
-        match self.family {
-            Family::OpenMpi => {
-                for (name, value) in open_mpi_settings() {
-                    if std::env::var_os(name).is_none() {
-                        command.env(name, value);
-                    }
-                }
-                // Unlike the others it passes no variables on to other nodes by itself.
-                for name in Orders::variable_names() {
-                    command.args(["-x", name]);
-                }
+        if self.family == Family::OpenMpi {
+            // Unlike the others it passes no variables on to other nodes by itself.
+            for name in Orders::variable_names() {
+                command.args(["-x", name]);
             }
-            // Without it the other ranks stay when one is killed.
-            Family::Srun => {
-                command.arg("--kill-on-bad-exit=1");
-            }
-            Family::Hydra | Family::Other => {}
         }
         command.args(extra).args(program);
         command

@@ -199,10 +199,10 @@ impl Sheet {
     }
 
     fn upright_ticks(&self, scale: &Scale) -> Vec<(usize, Tick)> {
-        let most = (self.rows as f64 / (2.2 * self.size)) as usize;
+        let most = (self.rows as f64 / (2.0 * self.size)) as usize;
         let place =
             |tick: &Tick| self.bottom() - (scale.place(tick.value).clamp(0.0, 1.0) * self.rows as f64).round() as usize;
-        ticks(scale, most.clamp(2, 8)).into_iter().map(|tick| (place(&tick), tick)).collect()
+        ticks(scale, most.clamp(3, 8)).into_iter().map(|tick| (place(&tick), tick)).collect()
     }
 
     fn mesh(&mut self, level: &Side, scale: &Scale) {
@@ -350,52 +350,5 @@ mod tests {
         let canvas = map(&frame(0.0, 1.0, [400, 300]), &side("x", 0.0, 1.0), &side("y", 0.0, 1.0), values.view());
         let (width, height) = canvas.size();
         assert!((0..height).any(|y| (0..width).any(|x| canvas.get(x, y) == NOT_FINITE)));
-    }
-
-    #[test]
-    fn look() {
-        let Ok(dir) = std::env::var("LOOK") else { return };
-        let save = |name: &str, canvas: Canvas| {
-            canvas.write_png(std::fs::File::create(format!("{dir}/{name}.png")).unwrap()).unwrap();
-        };
-        let file = hdf5::File::open("/work/shared/data/jacksboro.h5").unwrap();
-        let names = file.member_names().unwrap();
-        println!("{names:?}");
-        for name in names {
-            if let Ok(data) = file.dataset(&name)
-                && data.ndim() == 2
-            {
-                let z: Array2<f64> = data.read_2d().unwrap();
-                println!("{name} {:?}", z.shape());
-                let (lo, hi) = z.iter().fold((f64::MAX, f64::MIN), |(l, h), &x| (l.min(x), h.max(x)));
-                let mut f = frame(lo, hi, [1200, 900]);
-                f.colours = Colours::Terrain;
-                f.value = "z (m)".into();
-                f.title = "Hillslope diffusion: z".into();
-                let (ny, nx) = z.dim();
-                save(
-                    &format!("terrain-{name}"),
-                    map(&f, &side("x (m)", 0.0, 30.0 * nx as f64), &side("y (m)", 0.0, 30.0 * ny as f64), z.view()),
-                );
-                f.colours = Colours::Viridis;
-                f.most = [800, 600];
-                save(
-                    &format!("viridis-{name}"),
-                    map(&f, &side("x (m)", 0.0, 30.0 * nx as f64), &side("y (m)", 0.0, 30.0 * ny as f64), z.view()),
-                );
-            }
-        }
-        let u = Array1::from_shape_fn(300, |i| {
-            let x = i as f64 / 150.0 - 1.0;
-            (-(x * 4.0).powi(2)).exp() * 1e-3
-        });
-        save("curve", curve(&frame(-0.05e-3, 1.05e-3, [1200, 900]), &side("x", -1.0, 1.0), u.view()));
-        let v = Array2::from_shape_fn((10, 100), |(i, j)| (j as f64 * 0.1).sin() * (i as f64 * 0.5).cos());
-        let mut f = frame(-1.0, 1.0, [1200, 900]);
-        f.colours = Colours::Balance;
-        save("strip", map(&f, &side("x", 0.0, 10.0), &side("y", 0.0, 1.0), v.view()));
-        f.scale = Scale { lower: 1e-4, upper: 1.0, spread: Spread::Logarithmic };
-        f.colours = Colours::Inferno;
-        save("tall", map(&f, &side("x", 0.0, 1.0), &side("y", 0.0, 3.0), v.t().mapv(f64::abs).view()));
     }
 }
