@@ -412,7 +412,7 @@ fn the_run_directory_and_the_writer_give_a_checkpoint_the_same_name() {
     let directory = tempfile::tempdir().unwrap();
     let run = steadfast::rundir::RunDirectory::new(directory.path());
     for step in [0, 7, 1_000_000, u64::MAX] {
-        let name = steadfast::checkpoint::store::file_name(step);
+        let name = steadfast::rundir::checkpoint_name(step);
         assert_eq!(run.checkpoint_path(step), run.checkpoint_directory().join(&name));
         assert_eq!(run.partial_path(step), run.checkpoint_directory().join(name + ".partial"));
     }
