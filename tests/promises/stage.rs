@@ -218,7 +218,8 @@ pub struct Ended {
 impl Ended {
     /// The one error that was told, from `error:` to its hint; there must be exactly one.
     pub fn error(&self) -> &str {
-        let mut errors = self.err.match_indices("error: ").filter(|&(at, _)| at == 0 || self.err.as_bytes()[at - 1] == b'\n');
+        let mut errors =
+            self.err.match_indices("error: ").filter(|&(at, _)| at == 0 || self.err.as_bytes()[at - 1] == b'\n');
         let (at, _) = errors.next().unwrap_or_else(|| panic!("{} told no error:\n{}", self.what, self.err));
         assert!(errors.next().is_none(), "{} told more than one error:\n{}", self.what, self.err);
         &self.err[at..]

@@ -35,12 +35,12 @@ impl Colours {
     /// (reversed). Terrain: our own, after the tints of printed maps.
     fn stops(self) -> &'static [u32] {
         match self {
-            Colours::Viridis => &[
-                0x440154, 0x482878, 0x3e4989, 0x31688e, 0x26828e, 0x1f9e89, 0x35b779, 0x6ece58, 0xb5de2b, 0xfde725,
-            ],
-            Colours::Inferno => &[
-                0x000004, 0x1b0c41, 0x4a0c6b, 0x781c6d, 0xa52c60, 0xcf4446, 0xed6925, 0xfb9b06, 0xf7d13d, 0xfcffa4,
-            ],
+            Colours::Viridis => {
+                &[0x440154, 0x482878, 0x3e4989, 0x31688e, 0x26828e, 0x1f9e89, 0x35b779, 0x6ece58, 0xb5de2b, 0xfde725]
+            }
+            Colours::Inferno => {
+                &[0x000004, 0x1b0c41, 0x4a0c6b, 0x781c6d, 0xa52c60, 0xcf4446, 0xed6925, 0xfb9b06, 0xf7d13d, 0xfcffa4]
+            }
             Colours::Terrain => &[
                 0x2f6b4f, 0x4f8a5b, 0x7da767, 0xadc178, 0xdcd59a, 0xd9bd83, 0xc09a6b, 0xa07c5c, 0xa99588, 0xd5ccc6,
                 0xffffff,

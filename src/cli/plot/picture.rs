@@ -122,13 +122,16 @@ impl Sheet {
         let [width, height] = frame.most.map(|most| most as f64);
         let size = (width.min(1.4 * height) / 48.0).clamp(9.0, 60.0);
         let ruler = Canvas::new(1, 1);
-        let longest = |scale: &Scale| {
-            ticks(scale, 8).iter().map(|tick| ruler.length(&tick.label, size)).fold(size, f64::max)
-        };
+        let longest =
+            |scale: &Scale| ticks(scale, 8).iter().map(|tick| ruler.length(&tick.label, size)).fold(size, f64::max);
         let left = 2.9 * size + longest(upright);
         let right = match proportion {
             Some(_) => 5.0 * size + longest(&frame.scale),
-            None => 0.8 * size + ruler.length(&ticks(&level.scale(), 8).last().map_or(String::new(), |t| t.label.clone()), size) / 2.0,
+            None => {
+                0.8 * size
+                    + ruler.length(&ticks(&level.scale(), 8).last().map_or(String::new(), |t| t.label.clone()), size)
+                        / 2.0
+            }
         };
         let (top, bottom) = (4.2 * size, 3.9 * size);
         let (mut across, mut down) = ((width - left - right).max(16.0), (height - top - bottom).max(16.0));
@@ -188,7 +191,8 @@ impl Sheet {
 
     fn level_ticks(&self, side: &Side) -> Vec<(usize, Tick)> {
         let scale = side.scale();
-        let longest = ticks(&scale, 8).iter().map(|tick| self.canvas.length(&tick.label, self.size)).fold(0.0, f64::max);
+        let longest =
+            ticks(&scale, 8).iter().map(|tick| self.canvas.length(&tick.label, self.size)).fold(0.0, f64::max);
         let most = (self.columns as f64 / (longest + 1.5 * self.size)) as usize;
         let place = |tick: &Tick| self.left + (scale.place(tick.value) * self.columns as f64).round() as usize;
         ticks(&scale, most.clamp(2, 8)).into_iter().map(|tick| (place(&tick), tick)).collect()
@@ -196,14 +200,19 @@ impl Sheet {
 
     fn upright_ticks(&self, scale: &Scale) -> Vec<(usize, Tick)> {
         let most = (self.rows as f64 / (2.2 * self.size)) as usize;
-        let place = |tick: &Tick| self.bottom() - (scale.place(tick.value).clamp(0.0, 1.0) * self.rows as f64).round() as usize;
+        let place =
+            |tick: &Tick| self.bottom() - (scale.place(tick.value).clamp(0.0, 1.0) * self.rows as f64).round() as usize;
         ticks(scale, most.clamp(2, 8)).into_iter().map(|tick| (place(&tick), tick)).collect()
     }
 
     fn mesh(&mut self, level: &Side, scale: &Scale) {
         let hair = self.hair();
         for (x, _) in self.level_ticks(level) {
-            self.canvas.fill(x.saturating_sub(hair / 2)..x.saturating_sub(hair / 2) + hair, self.top..self.bottom(), MESH);
+            self.canvas.fill(
+                x.saturating_sub(hair / 2)..x.saturating_sub(hair / 2) + hair,
+                self.top..self.bottom(),
+                MESH,
+            );
         }
         for (y, _) in self.upright_ticks(scale) {
             self.canvas.fill(self.left..self.right(), y - hair / 2..y - hair / 2 + hair, MESH);
@@ -260,7 +269,8 @@ impl Sheet {
         const WHITE: Colour = [255; 3];
         let (top, bottom, left, right) = (self.top, self.bottom(), self.left, self.right());
         let (width, height) = (self.width, bottom + (3.9 * self.size) as usize);
-        for (x, y) in [(0..width, 0..top), (0..width, bottom..height), (0..left, 0..height), (right..width, 0..height)] {
+        for (x, y) in [(0..width, 0..top), (0..width, bottom..height), (0..left, 0..height), (right..width, 0..height)]
+        {
             self.canvas.fill(x, y, WHITE);
         }
     }
@@ -291,7 +301,9 @@ mod tests {
     fn assert_margins(canvas: &Canvas, most: [usize; 2]) {
         let (width, height) = canvas.size();
         assert!(width <= most[0] && height <= most[1], "{width} × {height} is more than {most:?}");
-        let edge = (0..width).flat_map(|x| [(x, 0), (x, height - 1)]).chain((0..height).flat_map(|y| [(0, y), (width - 1, y)]));
+        let edge = (0..width)
+            .flat_map(|x| [(x, 0), (x, height - 1)])
+            .chain((0..height).flat_map(|y| [(0, y), (width - 1, y)]));
         for (x, y) in edge {
             assert_eq!(canvas.get(x, y), [255; 3], "something touches the edge at {x}, {y} of {width} × {height}");
         }
@@ -350,24 +362,40 @@ mod tests {
         let names = file.member_names().unwrap();
         println!("{names:?}");
         for name in names {
-            if let Ok(data) = file.dataset(&name) && data.ndim() == 2 {
+            if let Ok(data) = file.dataset(&name)
+                && data.ndim() == 2
+            {
                 let z: Array2<f64> = data.read_2d().unwrap();
                 println!("{name} {:?}", z.shape());
                 let (lo, hi) = z.iter().fold((f64::MAX, f64::MIN), |(l, h), &x| (l.min(x), h.max(x)));
                 let mut f = frame(lo, hi, [1200, 900]);
-                f.colours = Colours::Terrain; f.value = "z (m)".into(); f.title = "Hillslope diffusion: z".into();
+                f.colours = Colours::Terrain;
+                f.value = "z (m)".into();
+                f.title = "Hillslope diffusion: z".into();
                 let (ny, nx) = z.dim();
-                save(&format!("terrain-{name}"), map(&f, &side("x (m)", 0.0, 30.0 * nx as f64), &side("y (m)", 0.0, 30.0 * ny as f64), z.view()));
-                f.colours = Colours::Viridis; f.most = [800, 600];
-                save(&format!("viridis-{name}"), map(&f, &side("x (m)", 0.0, 30.0 * nx as f64), &side("y (m)", 0.0, 30.0 * ny as f64), z.view()));
+                save(
+                    &format!("terrain-{name}"),
+                    map(&f, &side("x (m)", 0.0, 30.0 * nx as f64), &side("y (m)", 0.0, 30.0 * ny as f64), z.view()),
+                );
+                f.colours = Colours::Viridis;
+                f.most = [800, 600];
+                save(
+                    &format!("viridis-{name}"),
+                    map(&f, &side("x (m)", 0.0, 30.0 * nx as f64), &side("y (m)", 0.0, 30.0 * ny as f64), z.view()),
+                );
             }
         }
-        let u = Array1::from_shape_fn(300, |i| { let x = i as f64 / 150.0 - 1.0; (-(x * 4.0).powi(2)).exp() * 1e-3 });
+        let u = Array1::from_shape_fn(300, |i| {
+            let x = i as f64 / 150.0 - 1.0;
+            (-(x * 4.0).powi(2)).exp() * 1e-3
+        });
         save("curve", curve(&frame(-0.05e-3, 1.05e-3, [1200, 900]), &side("x", -1.0, 1.0), u.view()));
         let v = Array2::from_shape_fn((10, 100), |(i, j)| (j as f64 * 0.1).sin() * (i as f64 * 0.5).cos());
-        let mut f = frame(-1.0, 1.0, [1200, 900]); f.colours = Colours::Balance;
+        let mut f = frame(-1.0, 1.0, [1200, 900]);
+        f.colours = Colours::Balance;
         save("strip", map(&f, &side("x", 0.0, 10.0), &side("y", 0.0, 1.0), v.view()));
-        f.scale = Scale { lower: 1e-4, upper: 1.0, spread: Spread::Logarithmic }; f.colours = Colours::Inferno;
+        f.scale = Scale { lower: 1e-4, upper: 1.0, spread: Spread::Logarithmic };
+        f.colours = Colours::Inferno;
         save("tall", map(&f, &side("x", 0.0, 1.0), &side("y", 0.0, 3.0), v.t().mapv(f64::abs).view()));
     }
 }

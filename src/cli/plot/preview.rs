@@ -56,7 +56,13 @@ pub fn curve(terminal: &Terminal, values: ArrayView1<'_, f64>, scale: &Scale) ->
             let filled = (height * lines as f64 - row as f64).clamp(0.0, 1.0) * 8.0;
             match (filled.round() as usize, terminal.palette) {
                 (0, _) if row > 0 || height.is_nan() => ' ',
-                (filled, Palette::Plain) => if filled < 4 { '.' } else { '#' },
+                (filled, Palette::Plain) => {
+                    if filled < 4 {
+                        '.'
+                    } else {
+                        '#'
+                    }
+                }
                 (filled, _) => EIGHTHS[filled.max(1) - 1],
             }
         }));

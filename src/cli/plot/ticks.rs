@@ -75,8 +75,7 @@ pub fn number(value: f64, digits: usize) -> String {
 fn scientific(value: f64, places: usize) -> String {
     let text = format!("{value:.places$e}");
     let (mantissa, exponent) = text.split_once('e').expect("the format has an exponent");
-    let mantissa =
-        if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
+    let mantissa = if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
     let exponent = power_of_ten(exponent.parse().expect("the exponent is an integer"));
     match mantissa {
         "1" => exponent,
