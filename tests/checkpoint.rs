@@ -408,17 +408,6 @@ fn fields_start_at_a_page_and_nothing_of_the_file_is_wasted() {
 }
 
 #[test]
-fn the_run_directory_and_the_writer_give_a_checkpoint_the_same_name() {
-    let directory = tempfile::tempdir().unwrap();
-    let run = steadfast::rundir::RunDirectory::new(directory.path());
-    for step in [0, 7, 1_000_000, u64::MAX] {
-        let name = steadfast::rundir::checkpoint_name(step);
-        assert_eq!(run.checkpoint_path(step), run.checkpoint_directory().join(&name));
-        assert_eq!(run.partial_path(step), run.checkpoint_directory().join(name + ".partial"));
-    }
-}
-
-#[test]
 fn a_million_blocks_cost_little() {
     let directory = tempfile::tempdir().unwrap();
     let (header, tiling, field) = state::<u8, 3>([200, 200, 200], [2, 2, 2], 1);

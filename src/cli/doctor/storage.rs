@@ -25,6 +25,9 @@ const LITTLE: u64 = 1 << 30;
 /// A disk slower than this, in bytes per second, makes runs wait for their checkpoints.
 const SLOW: f64 = 20e6;
 
+/// Something to try in a directory.
+type Attempt = fn(&Path) -> io::Result<Found>;
+
 /// Looks at the file system of a directory, in a folder of its own that is removed afterwards.
 pub fn look(directory: &Path) -> Vec<Check> {
     let scratch = match Scratch::new(directory) {
@@ -35,7 +38,7 @@ pub fn look(directory: &Path) -> Vec<Check> {
         }
     };
     let mut checks = vec![kind(&scratch.0), space(&scratch.0)];
-    let tries: [(&str, &str, fn(&Path) -> io::Result<Found>); 4] = [
+    let tries: [(&str, &str, Attempt); 4] = [
         ("write, fsync", "choose another file system for checkpoints: --dir DIR", speed),
         ("rename", "no checkpoint can be committed here; choose another file system", rename),
         ("lock", "two launches could use one run here; mount with locks, or choose another file system", lock),

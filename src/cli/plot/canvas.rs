@@ -214,7 +214,8 @@ mod tests {
         turned.text("Lk", 24.0, (50.0, 50.0), Anchor::Start, Run::Up, BLACK);
         let mut expected: Vec<_> = inked(&flat).into_iter().map(|(x, y)| (y, 99 - x)).collect();
         let mut ink = inked(&turned);
-        (ink.sort_unstable(), expected.sort_unstable());
+        ink.sort_unstable();
+        expected.sort_unstable();
         assert_eq!(ink, expected);
     }
 
