@@ -190,13 +190,11 @@ impl<M: Model<N>, const N: usize> Evolution<M, N> {
         let Stage { source, old, out, .. } = *work.stage;
         let Evolution { setting, buffers, cores, pool, spent, .. } = self;
         let setting = &*setting;
-        let each = |i: usize,
-                    core: &Option<Region<N>>,
+        let each = |core: &Option<Region<N>>,
                     spent: &mut f64,
                     source: &mut Block<_, N>,
                     old: Old<'_, _, N>,
                     out: &mut Block<_, N>| {
-            debug_assert_eq!(source.id(), out.id(), "block {i} of the buffers");
             let asked = clip(&source.interior().grow(work.depth as i64), setting.grid());
             let regions = match (part, core) {
                 (Part::Waiting, None) => return Seen::NOTHING,
@@ -211,21 +209,19 @@ impl<M: Model<N>, const N: usize> Evolution<M, N> {
             *spent += start.elapsed().as_secs_f64();
             seen
         };
-        let blocks = cores.par_iter().zip(spent.par_iter_mut()).enumerate();
+        let blocks = cores.par_iter().zip(spent.par_iter_mut());
         if old == source || old == out {
             let kept = if old == source { Old::Source } else { Old::InPlace };
             let [source, out] = buffers.get_disjoint_mut([source, out]).expect("a stage does not write what it reads");
             let work = blocks.zip(source.blocks_mut().par_iter_mut().zip(out.blocks_mut().par_iter_mut()));
-            run(pool, work, |((i, (core, spent)), (source, out))| each(i, core, spent, source, kept, out))
+            run(pool, work, |((core, spent), (source, out))| each(core, spent, source, kept, out))
         } else {
             let [source, old, out] =
                 buffers.get_disjoint_mut([source, old, out]).expect("a stage does not write what it reads");
             let work = blocks.zip(
                 source.blocks_mut().par_iter_mut().zip(old.blocks().par_iter()).zip(out.blocks_mut().par_iter_mut()),
             );
-            run(pool, work, |((i, (core, spent)), ((source, old), out))| {
-                each(i, core, spent, source, Old::Separate(old), out)
-            })
+            run(pool, work, |((core, spent), ((source, old), out))| each(core, spent, source, Old::Separate(old), out))
         }
     }
 
