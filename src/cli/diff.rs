@@ -11,9 +11,9 @@ use super::show;
 use crate::checkpoint::{Header, Reader};
 use crate::error::Result;
 
-/// Compare the states of two checkpoints, bit by bit or within a tolerance.
+/// Compare the states of two checkpoints.
 ///
-/// The state is the grid, the step, the time and the fields; the shape of the blocks and the run may differ. Exit code 0
+/// Bit by bit, or within a tolerance. The state is the grid, the step, the time and the fields; the shape of the blocks and the run may differ. Exit code 0
 /// if the states are equal, 1 if they differ, 2 if they cannot be compared. Example:
 /// `steadfast diff a.run/checkpoints/step-0000001000.h5 b.run/checkpoints/step-0000001000.h5`
 #[derive(Debug, clap::Args)]

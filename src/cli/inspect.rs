@@ -11,7 +11,7 @@ use crate::checkpoint::{Header, Reader};
 use crate::comm::ExactSum;
 use crate::error::Result;
 
-/// Show what a checkpoint holds: its grid, its fields with their extremes and exact sums, and its state's fingerprint.
+/// Show what a checkpoint holds: grid, fields, extremes, exact sums.
 ///
 /// Every block is read and compared with its checksum. Example: `steadfast inspect heat.run/checkpoints/step-0000001000.h5`
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,7 @@ use super::terminal::{Terminal, Tone};
 use crate::checkpoint::{Fault, Reader};
 use crate::error::Result;
 
-/// Read every block of checkpoints and compare it with its checksum; name what is damaged.
+/// Check every block of checkpoints, and name what is damaged.
 ///
 /// Exit code 0 if all files are sound, 1 if any is not. Example: `steadfast verify heat.run/checkpoints/*.h5`
 #[derive(Debug, clap::Args)]

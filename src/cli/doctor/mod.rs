@@ -1,7 +1,7 @@
 //! `steadfast doctor`: what is here, and whether it is sound.
 //!
-//! [`machine`] looks at the processor, memory, clock and HDF5, [`storage`] at the file system, [`messages`] at MPI: for
-//! that the tool starts itself under the launcher. Each look gives [`Check`]s; none of them is an error by itself.
+//! `machine` looks at the processor, memory, clock and HDF5, `storage` at the file system, `messages` at MPI: for that the
+//! tool starts itself under the launcher. Each look gives [`Check`]s; none of them is an error by itself.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use super::show;
 use super::terminal::{Terminal, Tone};
 use crate::error::Result;
 
-/// Check MPI, HDF5, the file system and the clock: what is here, and whether it is sound.
+/// Check MPI, HDF5, the file system and the clock of this machine.
 ///
 /// Exit code 0 if runs can be trusted to this machine, 1 if something failed. Give it the directory where runs will
 /// write, as in `steadfast doctor --dir /scratch/me --ranks 8`

@@ -1,7 +1,7 @@
 //! `steadfast plot`: a picture of a field, as a PNG and in the terminal.
 //!
-//! [`cut`] says which part of the checkpoint is shown, [`resample`] makes pixels of cells, [`colours`] gives them their
-//! colours and [`ticks`] the axes their marks; [`picture`] puts it all on a [`canvas`], [`preview`] into the terminal.
+//! `cut` says which part of the checkpoint is shown, `resample` makes pixels of cells, `colours` gives them their colours
+//! and `ticks` the axes their marks; `picture` puts it all on a `canvas`, `preview` into the terminal.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 pub use cut::{AXES, centre};
 pub use ticks::number;
 
-/// Draw a field of a checkpoint: a PNG with axes, units and colours, and a preview in the terminal.
+/// Draw a field of a checkpoint, as a PNG and in the terminal.
 ///
 /// Three dimensions are cut by a plane, as in
 /// `steadfast plot step-0000001000.h5 --field u --axis z --position 0.5 --output u.png`.
