@@ -1,4 +1,80 @@
 //! Steadfast: block-structured simulations on MPI that keep going when machines do not.
+//!
+//! You write the physics of one cell. Steadfast cuts the domain into blocks, shares them out over ranks and threads,
+//! exchanges halos, steps, writes checkpoints that any HDF5 tool can read, and brings the run back after a failure, with
+//! the same bits in the result as if nothing had happened.
+//!
+//! # A program
+//!
+//! This is a whole one: with a case file it has boundaries, outputs, checkpoints, restarts and a command line.
+//!
+//! ```no_run
+//! use steadfast::prelude::*;
+//!
+//! #[derive(Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Heat {
+//!     /// Thermal diffusivity κ, m²/s.
+//!     diffusivity: f64,
+//! }
+//!
+//! impl<const N: usize> Model<N> for Heat {
+//!     type State = f64; // temperature, K
+//!     const REACH: usize = 1;
+//!
+//!     fn initial(&self, x: Vector<N>) -> f64 {
+//!         (-x.norm_squared()).exp()
+//!     }
+//!
+//!     #[inline]
+//!     fn rate(&self, u: Stencil<'_, f64, N>, _time: f64) -> f64 {
+//!         let curvature = |a: Axis<N>| (u.at(-a) - 2.0 * u.here() + u.at(a)) * u.spacing(a).powi(-2);
+//!         self.diffusivity * Axis::all().map(curvature).sum::<f64>()
+//!     }
+//!
+//!     #[inline]
+//!     fn timescale(&self, _u: f64, spacing: Vector<N>) -> f64 {
+//!         0.5 / (self.diffusivity * spacing.0.iter().map(|h| h.powi(-2)).sum::<f64>())
+//!     }
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     steadfast::main::<Heat>()
+//! }
+//! ```
+//!
+//! ```text
+//! heat run heat.toml                                    one rank
+//! mpirun -n 4 heat run heat.toml                        four
+//! steadfast launch -n 4 -- heat run heat.toml           four, brought back after failures
+//! ```
+//!
+//! # Where to read
+//!
+//! To write a model: [`Model`](sim::Model), [`record!`], [`Stencil`](field::Stencil); for its case file, [`config`]. To
+//! understand the house, follow the data:
+//!
+//! | room | question |
+//! |---|---|
+//! | [`config`] | what is asked: the case file |
+//! | [`grid`] | who owns what: cells, regions, blocks, partition |
+//! | [`field`] | where it lies: memory, ghosts, records, stencils, sweeps |
+//! | [`comm`] | what ranks agree on: votes, exact sums |
+//! | [`halo`] | what neighbours must tell each other, and what lies beyond the domain |
+//! | [`sim`] | the model, the integrators, and the loop |
+//! | [`checkpoint`] | what survives: one HDF5 file |
+//! | [`rundir`] | what a run leaves on disk for its watchers and its next life |
+//! | [`supervise`] | what happens after a failure |
+//! | [`cli`] | the commands |
+//!
+//! A room uses only those beneath it, so that the lower ones stand alone: `examples/by_hand.rs` has a loop of its own.
+//!
+//! # What there is, and what not
+//!
+//! Uniform grids of one, two or three dimensions; states of one number or a record of several, all of one type (f64, f32,
+//! i64, i32, u8); explicit integrators of order one to four; boundaries for each face; any stock MPI with any number of
+//! ranks. There is no mesh refinement, no implicit solver, no finite-volume scheme ready to use, and no way to submit
+//! batch jobs yet.
 
 pub mod checkpoint;
 pub mod cli;
