@@ -1,6 +1,6 @@
 //! `PROGRAM run`: runs a case, alone or under mpirun or srun.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +115,17 @@ impl Launch<'_> {
         let stops = comm.vote(Stops::listen(heartbeat.stop_flag(), args.time_limit))?;
         let start = if args.fresh { Start::Fresh } else { Start::Continue };
         let journal = Journal::new(&directory, attempt);
-        let run = Run { program: program_name(), directory, start, orders, epoch, lease, heartbeat, stops };
+        let run = Run {
+            program: program_name(),
+            case_directory: source.resolve(Path::new("")),
+            directory,
+            start,
+            orders,
+            epoch,
+            lease,
+            heartbeat,
+            stops,
+        };
         let mut monitor = if args.quiet || !comm.is_root() { ScreenMonitor::quiet() } else { ScreenMonitor::new() };
         let simulation = Simulation::<M, N>::new(comm, case, model, run, &mut monitor).inspect_err(|error| {
             // The supervisor reads from it whether another attempt can help.

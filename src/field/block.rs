@@ -85,19 +85,19 @@ impl<T: Scalar, const N: usize> Block<T, N> {
 
     /// One component's interior as an array `[z, y, x]`.
     pub fn interior_array(&self, component: usize) -> ArrayViewD<'_, T> {
-        let (width, mut view) = (self.width(), self.array(component));
-        for axis in 0..N {
-            view.slice_axis_inplace(ndarray::Axis(axis), Slice::new(width, Some(-width), 1));
+        let (inner, mut view) = (self.inner(), self.array(component));
+        for (axis, slice) in inner.into_iter().enumerate() {
+            view.slice_axis_inplace(ndarray::Axis(axis), slice);
         }
         view
     }
 
     /// One component's interior as an array `[z, y, x]`, to be changed.
     pub fn interior_array_mut(&mut self, component: usize) -> ArrayViewMutD<'_, T> {
-        let width = self.width();
+        let inner = self.inner();
         let mut view = self.data.index_axis_mut(ndarray::Axis(0), component);
-        for axis in 0..N {
-            view.slice_axis_inplace(ndarray::Axis(axis), Slice::new(width, Some(-width), 1));
+        for (axis, slice) in inner.into_iter().enumerate() {
+            view.slice_axis_inplace(ndarray::Axis(axis), slice);
         }
         view
     }
@@ -134,8 +134,14 @@ impl<T: Scalar, const N: usize> Block<T, N> {
         value.store(|c, x| data[at + c * plane] = x);
     }
 
-    fn width(&self) -> isize {
-        (self.interior.lower[0] - self.memory.lower[0]) as isize
+    /// The interior within the memory, along z, y, x.
+    fn inner(&self) -> [Slice; N] {
+        let extent = self.interior.extent();
+        std::array::from_fn(|axis| {
+            let a = N - 1 - axis;
+            let start = (self.interior.lower[a] - self.memory.lower[a]) as isize;
+            Slice::new(start, Some(start + extent[a] as isize), 1)
+        })
     }
 }
 
@@ -235,6 +241,14 @@ mod tests {
         assert_eq!(block.interior_array(0)[[4, 6]], 406.0);
         assert_eq!(block.array(0)[[2, 3]], 1.0);
         assert_eq!(block.get::<f64>(Cell([3, 2])), 203.0);
+    }
+
+    #[test]
+    fn a_block_without_ghosts_is_all_interior() {
+        let mut block = Block::<f64, 2>::new(BlockId(0), Region::new([2, 1], [5, 3]), 0, 1);
+        block.interior_array_mut(0).fill(1.0);
+        assert_eq!(block.interior_array(0).shape(), [2, 3]);
+        assert_eq!(block.data(), [1.0; 6]);
     }
 
     #[test]

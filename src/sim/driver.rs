@@ -1,6 +1,7 @@
 //! The loop that a run is.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant as WallInstant;
 
@@ -43,6 +44,8 @@ pub enum Outcome {
 pub struct Run {
     /// The program's name.
     pub program: String,
+    /// Where relative paths of the case start.
+    pub case_directory: PathBuf,
     /// Where it keeps what survives.
     pub directory: RunDirectory,
     /// Whether to go on or to start over.
@@ -153,7 +156,7 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
             None => {
                 initial::from_model(&mut evolution);
                 if let Some(from) = &case.initial {
-                    initial::from_file(&mut evolution, from, comm)?;
+                    initial::from_file(&mut evolution, from, &chronicle.run().case_directory, comm)?;
                 }
                 restart::discard(comm, chronicle.run())?;
                 (None, comm.broadcast(0, (comm.rank() == 0).then(new_run_id))?)

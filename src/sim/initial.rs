@@ -1,5 +1,7 @@
 //! The state at time 0: from the model, or one component of it from a dataset of an HDF5 file.
 
+use std::path::Path;
+
 use ndarray::{ArrayD, IxDyn};
 
 use super::Model;
@@ -25,14 +27,17 @@ pub(super) fn from_model<M: Model<N>, const N: usize>(evolution: &mut Evolution<
 /// Between centres they are interpolated (multi-)linearly, or the nearest is taken; beyond the outermost centres the
 /// outermost values hold.
 ///
+/// A relative path starts at the directory of the case file.
+///
 /// # Collective
 /// Rank 0 reads the file and sends the numbers to all.
 pub(super) fn from_file<M: Model<N>, const N: usize>(
     evolution: &mut Evolution<M, N>,
     from: &InitialFile,
+    case_directory: &Path,
     comm: &Communicator,
 ) -> Result<()> {
-    let read = if comm.rank() == 0 { read(from, N).map(Some) } else { Ok(None) };
+    let read = if comm.rank() == 0 { read(from, case_directory, N).map(Some) } else { Ok(None) };
     let samples: Samples = comm.broadcast(0, comm.vote(read)?)?;
     let data = ArrayD::from_shape_vec(IxDyn(&samples.shape), samples.values).expect("the shape is that of the values");
     evolution.change(|setting, block| {
@@ -54,14 +59,14 @@ struct Samples {
 /// The most numbers that an initial dataset may have: every rank holds all of them for a moment.
 const MOST_SAMPLES: usize = 1 << 27;
 
-fn read(from: &InitialFile, dimensions: usize) -> Result<Samples> {
-    let fail = |what: String| Error::new(Kind::Case, what).at_path(&from.file);
-    if !from.file.is_file() {
+fn read(from: &InitialFile, case_directory: &Path, dimensions: usize) -> Result<Samples> {
+    let path = case_directory.join(&from.file);
+    let fail = |what: String| Error::new(Kind::Case, what).at_path(&path);
+    if !path.is_file() {
         return Err(fail(format!("initial.file = {:?} does not exist or is no file", from.file))
             .hint("relative paths start at the case file's directory"));
     }
-    let file =
-        hdf5::File::open(&from.file).map_err(|cause| fail(format!("cannot open initial.file as HDF5: {cause}")))?;
+    let file = hdf5::File::open(&path).map_err(|cause| fail(format!("cannot open initial.file as HDF5: {cause}")))?;
     let dataset = file.dataset(&from.dataset).map_err(|_| {
         let names = file.member_names().unwrap_or_default().join(", ");
         fail(format!("initial.dataset = {:?} is not in the file", from.dataset)).hint(format!("it has: {names}"))

@@ -10,11 +10,16 @@
 //! (`cargo build --examples` does).
 
 mod damage;
+mod full_disk;
 mod guard;
 mod killed;
+mod physics;
+mod refusals;
 mod restarts;
 mod same_bits;
+mod shapes;
 mod stage;
+mod stops;
 
 #[test]
 fn a_new_physics_is_forty_lines_or_fewer() {

@@ -118,16 +118,6 @@ impl<'r> Call<'r> {
         self
     }
 
-    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
-        self.command.env(name, value);
-        self
-    }
-
-    pub fn without_env(mut self, name: &str) -> Self {
-        self.command.env_remove(name);
-        self
-    }
-
     /// The same command line under a wrapper, as in `prlimit --fsize=1000`.
     pub fn under(self, wrapper: &str, options: &[&str]) -> Self {
         let mut command = Command::new(wrapper);

@@ -1,0 +1,113 @@
+//! A full disk costs a checkpoint, never the run, and never leaves anything torn under a final name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use steadfast::rundir::Event;
+
+use super::stage::{Room, events, hash, wait_until};
+
+const CASE: &str = r#"
+[grid]
+cells = [128, 96]
+block = [32, 16]
+lower = -0.5
+upper = 0.5
+[model]
+diffusivity = [2e-5, 1e-5]
+feed = 0.037
+kill = 0.060
+seed = 1
+[time]
+end = 3000.0
+step = 1.0
+integrator = "forward_euler"
+[checkpoint]
+every = { steps = 250 }
+"#;
+
+fn failures(run: &steadfast::rundir::RunDirectory) -> usize {
+    events(run).iter().filter(|event| matches!(event, Event::CheckpointFailed { .. })).count()
+}
+
+#[test]
+fn when_no_checkpoint_can_be_written_the_run_goes_on_and_says_so_at_its_end() {
+    let room = Room::new();
+    room.case("case.toml", CASE);
+    room.on(2, "gray_scott").runs("case.toml", "whole").ends_with(0);
+    let run = room.run("full");
+    // No file may grow beyond 100 000 bytes; a checkpoint has 200 000. The signal that comes with it is ignored, so that
+    // the write fails. One rank alone, and Open MPI without the larger files that it shares memory by.
+    let limit =
+        ["-c", "trap '' XFSZ; export OMPI_MCA_btl=self PMIX_MCA_gds=hash; exec prlimit --fsize=100000 \"$@\"", "sh"];
+    let ended = room.alone("gray_scott").runs("case.toml", "full").under("sh", &limit).ends_with(1);
+    let error = ended.error();
+    assert!(error.contains("hint: ") && error.contains("run the same command again"), "{error}");
+    assert_eq!(failures(&run), 12, "each is in the journal, and the run goes on: {:?}", events(&run));
+    assert!(run.checkpoints().unwrap().is_empty() && run.partials().unwrap().is_empty());
+    assert!(!run.finished().exists(), "a run whose result is not saved is not finished");
+
+    room.on(3, "gray_scott").runs("case.toml", "full").ends_with(0);
+    assert_eq!(hash(&run), hash(&room.run("whole")));
+}
+
+/// A small file system of its own, until the end of the test.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// Mounts it, where that is allowed: it takes root.
+    fn mount(path: &Path, bytes: u64) -> Option<Disk> {
+        fs::create_dir_all(path).unwrap();
+        let size = format!("size={bytes}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).output();
+        if !mounted.is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: mounting a small disk is not allowed here");
+            return None;
+        }
+        Some(Disk(path.to_owned()))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_disk_that_is_too_small_costs_every_checkpoint_on_all_ranks_alike() {
+    let room = Room::new();
+    let Some(_disk) = Disk::mount(&room.path("tiny/checkpoints"), 100_000) else { return };
+    room.case("case.toml", CASE);
+    let run = room.run("tiny");
+    let ended = room.on(3, "gray_scott").runs("case.toml", "tiny").ends_with(1);
+    assert!(ended.error().contains("run the same command again"), "{}", ended.error());
+    assert_eq!(failures(&run), 12, "each is in the journal, and the run goes on: {:?}", events(&run));
+    assert!(run.checkpoints().unwrap().is_empty() && run.partials().unwrap().is_empty());
+    assert!(!run.finished().exists(), "a run whose result is not saved is not finished");
+}
+
+#[test]
+fn a_disk_that_fills_up_and_is_cleared_costs_only_the_checkpoints_between() {
+    let room = Room::new();
+    let place = room.path("small/checkpoints");
+    let Some(_disk) = Disk::mount(&place, 800_000) else { return };
+    room.case("case.toml", CASE);
+    room.on(2, "gray_scott").runs("case.toml", "whole").ends_with(0);
+    let run = room.run("small");
+    let running = room.supervised(2, &[], "gray_scott").runs("case.toml", "small").start();
+    wait_until("a checkpoint", || !run.checkpoints().unwrap().is_empty());
+    let filler = place.join("filler");
+    // As much as there is room for: the write of the rest fails, and what was written stays.
+    let _ = fs::write(&filler, vec![1; 800_000]);
+    wait_until("a checkpoint that fails", || failures(&run) > 0);
+    let kept = run.checkpoints().unwrap();
+    assert!(!kept.is_empty(), "the last good one stays");
+    fs::remove_file(&filler).unwrap();
+    running.ends_with(0);
+    assert_eq!(hash(&run), hash(&room.run("whole")));
+    let launches = events(&run).iter().filter(|event| matches!(event, Event::AttemptLaunched { .. })).count();
+    assert_eq!(launches, 1, "no relaunch was needed");
+    assert!(run.partials().unwrap().is_empty());
+}

@@ -1,0 +1,159 @@
+//! Whoever is asked to stop saves first and ends with 75; the same command then goes on, to the same bits.
+
+use nix::sys::signal::Signal;
+use steadfast::rundir::{Event, RunDirectory};
+
+use super::stage::{Room, Running, events, hash, starts, totals, wait_until};
+
+/// Long enough to be interrupted, on any machine: a few seconds of work.
+const CASE: &str = r#"
+[grid]
+cells = [128, 96]
+block = [32, 16]
+lower = -0.5
+upper = 0.5
+[model]
+diffusivity = [2e-5, 1e-5]
+feed = 0.037
+kill = 0.060
+seed = 1
+[time]
+end = 4000.0
+step = 1.0
+integrator = "forward_euler"
+[[output]]
+what = "totals"
+every = { steps = 100 }
+[checkpoint]
+every = { steps = 250 }
+"#;
+
+fn undisturbed(room: &Room) -> (u64, String) {
+    room.case("case.toml", CASE);
+    room.on(2, "gray_scott").runs("case.toml", "whole").ends_with(0);
+    (hash(&room.run("whole")), totals(&room.run("whole")))
+}
+
+/// Waits until there are so many checkpoints in the journal.
+fn wait_for_checkpoints(run: &RunDirectory, count: usize) {
+    wait_until(&format!("checkpoint {count}"), || {
+        run.journal().exists()
+            && events(run).iter().filter(|event| matches!(event, Event::CheckpointCommitted { .. })).count() >= count
+    });
+}
+
+fn stopped(run: &RunDirectory) -> Vec<String> {
+    let reason = |event| match event {
+        Event::Stopped { reason, .. } => Some(reason),
+        _ => None,
+    };
+    events(run).into_iter().filter_map(reason).collect()
+}
+
+/// Starts the same command again and again, and interrupts each in its turn; then lets it go on to its end.
+fn interrupt(run: &RunDirectory, signals: &[Signal], start: impl Fn() -> Running) {
+    for (number, &signal) in signals.iter().enumerate() {
+        let running = start();
+        wait_until("the start of the attempt", || run.journal().exists() && starts(run).len() == number + 1);
+        wait_for_checkpoints(run, 2 * number + 1);
+        running.signal(signal);
+        running.ends_with(75);
+        assert_eq!(stopped(run).len(), number + 1, "{:?}", events(run));
+        assert!(!run.finished().exists());
+    }
+    start().ends_with(0);
+    assert!(starts(run)[1..].iter().all(Option::is_some), "each goes on from where the one before stopped");
+}
+
+#[test]
+fn a_run_alone_saves_on_every_signal_and_goes_on() {
+    let room = Room::new();
+    let expected = undisturbed(&room);
+    let run = room.run("alone");
+    let signals = [Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGINT];
+    interrupt(&run, &signals, || room.alone("gray_scott").runs("case.toml", "alone").start());
+    assert_eq!((hash(&run), totals(&run)), expected);
+    for (reason, signal) in stopped(&run).iter().zip(signals) {
+        assert!(reason.contains(signal.as_str()), "{reason}");
+    }
+}
+
+#[test]
+fn a_supervised_run_saves_on_every_signal_and_goes_on() {
+    let room = Room::new();
+    let expected = undisturbed(&room);
+    let run = room.run("supervised");
+    let signals = [Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGINT];
+    interrupt(&run, &signals, || room.supervised(3, &[], "gray_scott").runs("case.toml", "supervised").start());
+    assert_eq!((hash(&run), totals(&run)), expected);
+    for signal in signals {
+        let asked =
+            |event: &Event| matches!(event, Event::StopRequested { reason } if reason.contains(signal.as_str()));
+        assert!(events(&run).iter().any(asked), "{signal}: {:?}", events(&run));
+    }
+}
+
+#[test]
+fn an_interrupt_while_a_checkpoint_is_written_loses_nothing() {
+    let room = Room::new();
+    room.case("case.toml", CASE);
+    let settings = ["time.max_steps=600", "checkpoint.every.steps=10"];
+    room.on(2, "gray_scott").runs("case.toml", "whole").set(&settings).ends_with(0);
+    let run = room.run("interrupted");
+    let start = || room.alone("gray_scott").runs("case.toml", "interrupted").set(&settings).start();
+    let running = start();
+    wait_until("a checkpoint that is being written", || !run.partials().unwrap().is_empty());
+    running.signal(Signal::SIGINT);
+    running.ends_with(75);
+    assert!(run.partials().unwrap().is_empty(), "nothing half written is left");
+    start().ends_with(0);
+    assert_eq!(hash(&run), hash(&room.run("whole")));
+}
+
+#[test]
+fn a_run_saves_before_its_limit_of_wall_time() {
+    let room = Room::new();
+    let expected = undisturbed(&room);
+    let run = room.run("limited");
+    let arguments = ["--time-limit", "300 ms"];
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        assert!(attempts < 200, "no attempt moves on");
+        let ended = room.on(2, "gray_scott").runs("case.toml", "limited").args(&arguments).end();
+        match ended.code {
+            Some(75) => assert!(stopped(&run).last().unwrap().contains("limit"), "{:?}", stopped(&run)),
+            code => {
+                assert_eq!(code, Some(0), "{}", ended.err);
+                break;
+            }
+        }
+    }
+    assert!(attempts > 1, "the limit was never met");
+    assert_eq!((hash(&run), totals(&run)), expected);
+}
+
+#[test]
+fn a_stop_request_in_the_run_directory_is_heard() {
+    let room = Room::new();
+    room.case("case.toml", CASE);
+    let run = room.run("asked");
+    let running = room.on(2, "gray_scott").runs("case.toml", "asked").start();
+    wait_for_checkpoints(&run, 1);
+    run.request_stop("the test asks").unwrap();
+    running.ends_with(75);
+    assert_eq!(stopped(&run).len(), 1);
+    // It was meant for that attempt and no other.
+    room.on(2, "gray_scott").runs("case.toml", "asked").ends_with(0);
+}
+
+#[test]
+fn a_wish_to_stop_before_the_first_step_is_heard_too() {
+    let room = Room::new();
+    room.case("case.toml", CASE);
+    let run = room.run("early");
+    let arguments = ["--time-limit", "1 ms"];
+    room.on(2, "gray_scott").runs("case.toml", "early").args(&arguments).ends_with(75);
+    assert_eq!(run.checkpoints().unwrap().len(), 1);
+    assert_eq!(run.checkpoints().unwrap()[0].step, 0);
+}
