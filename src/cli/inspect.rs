@@ -73,26 +73,33 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         show::data(&header.case)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let fields = (0..header.components.len()).map(|component| summary(&reader, component)).collect::<Result<Vec<_>>>();
+    let state = fields.and_then(|fields| Ok((fields, format!("{:016x}", reader.fingerprint()?))));
     if !args.json {
-        // What is known without the blocks is shown even if one of them turns out to be damaged.
-        show::data(&show::pairs(&overview(&reader)))?;
+        // What is known without the blocks is shown even if one of them is damaged.
+        show::data(&text(&reader, state.as_ref().ok()))?;
     }
-    let fields = (0..header.components.len()).map(|component| summary(&reader, component)).collect::<Result<_>>()?;
-    let report = Report {
-        file: args.file.clone(),
-        file_bytes: reader.file_bytes(),
-        blocks: header.blocks(),
-        header,
-        fields,
-        state_hash: format!("{:016x}", reader.fingerprint()?),
-    };
+    let (fields, state_hash) = state?;
     if args.json {
-        show::json(&report)?;
-    } else {
-        let sound = [("state hash", report.state_hash.clone()), ("checksums", "every block is sound".to_owned())];
-        show::data(&format!("{}\n{}", show::pairs(&sound), table(&report.fields)))?;
+        show::json(&Report {
+            file: args.file.clone(),
+            file_bytes: reader.file_bytes(),
+            blocks: header.blocks(),
+            header,
+            fields,
+            state_hash,
+        })?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// All that is known, for people.
+fn text(reader: &Reader, state: Option<&(Vec<Summary>, String)>) -> String {
+    let mut lines = overview(reader);
+    let Some((fields, hash)) = state else { return show::pairs(&lines) };
+    lines.push(("checksums", "every block is sound".to_owned()));
+    lines.push(("state hash", hash.clone()));
+    format!("{}\n{}", show::pairs(&lines), table(fields))
 }
 
 /// What the header says, for people.

@@ -35,6 +35,7 @@ impl Progress {
             return Self::log(Timestamp::now(), Box::new(std::io::stderr()));
         }
         let bar = ProgressBar::with_draw_target(Some(FINENESS), ProgressDrawTarget::stderr());
+        bar.set_style(style("{msg}"));
         Progress { view: View::Bar { bar, term } }
     }
 
@@ -51,9 +52,9 @@ impl Progress {
                     (Some(_), 60..) => (columns - 16, "{wide_bar:.cyan/black.bright} {msg}"),
                     _ => (columns.saturating_sub(1), "{msg}"),
                 };
-                bar.set_style(ProgressStyle::with_template(template).expect("the template is sound"));
-                bar.set_position((share(status).unwrap_or(0.0) * FINENESS as f64) as u64);
+                bar.set_style(style(template));
                 bar.set_message(line(status, room));
+                bar.set_position((share(status).unwrap_or(0.0) * FINENESS as f64) as u64);
             }
             View::Log { due, out } => {
                 if status.updated >= *due {
@@ -87,6 +88,10 @@ impl Progress {
         self.note(summary);
         self.clear();
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is sound")
 }
 
 /// Which part of the simulated time is done, where the end is known.
