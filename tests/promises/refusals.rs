@@ -133,7 +133,9 @@ fn what_no_machine_can_hold_is_refused_with_a_better_choice() {
         error
     };
     let blocks = refused(&["grid.cells=[4000, 4000]", "grid.block=1"]);
-    assert!(blocks.contains("16000000 blocks") && blocks.contains("the default for this grid is"), "{blocks}");
+    assert!(blocks.contains("16000000 blocks") && blocks.contains("the default for this grid"), "{blocks}");
+    let many = refused(&["grid.cells=[2000, 2000]", "grid.block=2"]);
+    assert!(many.contains("1000000 blocks of [2, 2] cells on 2 ranks give a rank 500000"), "{many}");
     let memory = refused(&["grid.cells=[8000000, 8000000]", "grid.block=20000"]);
     assert!(memory.contains("on this node, of which") && memory.contains("GiB"), "{memory}");
 }
