@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::config::{Recovery, Source};
 use crate::error::{Error, Result};
-use crate::rundir::RunDirectory;
+use crate::rundir::{RunDirectory, case_in};
 use crate::supervise::{Launcher, Plan, launcher, supervise};
 
 /// Run a program on N ranks, and bring it back after failures.
@@ -34,16 +35,18 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 
-    /// Give up after so many failures in a row without a newer checkpoint.
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    max_failures_without_progress: u32,
+    /// Give up after so many failures in a row without a newer checkpoint [default: the case's
+    /// recovery.failures_without_progress, or 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_failures_without_progress: Option<u32>,
 
-    /// Take ranks that compute for hung when they do not move for so long.
+    /// Take ranks that compute for hung when they do not move for so long [default: the case's recovery.hang_after, or
+    /// 10].
     ///
     /// A model whose steps take long is waited for ten times as long as its longest step so far; starting and reading
     /// may take 6 times, writing 18 times as long.
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    hang_after: Duration,
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    hang_after: Option<Duration>,
 
     /// How long the ranks may take to save when they are asked to stop.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
@@ -64,20 +67,36 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Error::case(format!("the program \"{}\" is no executable file and not on PATH", args.command[0].display()))
             .hint("name it with its path, as in ./target/release/heat")
     })?;
+    let recovery = recovery(&args.command)?;
     let plan = Plan {
         launcher: Launcher::choose(&args.launcher, &program)?,
         launcher_arguments: args.launcher_arguments.clone(),
         ranks: args.ranks as usize,
         directory: absolute(&directory(args.dir.as_deref(), &args.command)?)?,
         command: std::iter::once(program.into()).chain(args.command[1..].iter().cloned()).collect(),
-        failures_allowed: args.max_failures_without_progress,
-        hang_after: args.hang_after,
+        failures_allowed: args.max_failures_without_progress.unwrap_or(recovery.failures_without_progress),
+        hang_after: args.hang_after.unwrap_or(recovery.hang_after),
         grace: args.grace,
     };
     eprintln!("steadfast: run directory {}", plan.directory.root().display());
     let verdict = supervise(&plan, &mut |line| eprintln!("steadfast: {line}"))?;
     eprintln!("steadfast: {}", verdict.why);
     Ok(ExitCode::from(verdict.exit_code))
+}
+
+/// What the case that the command names says about recovery; the defaults, if it names none.
+fn recovery(command: &[OsString]) -> Result<Recovery> {
+    let source = match case_in(command).filter(|case| case.is_file()) {
+        Some(case) => Source::read(case)?,
+        None => Source::from_text("no case", "recovery = {}")?,
+    };
+    let mut settings = Vec::new();
+    let mut arguments = command.iter().filter_map(|argument| argument.to_str());
+    while let Some(argument) = arguments.next() {
+        let value = if argument == "--set" { arguments.next() } else { argument.strip_prefix("--set=") };
+        settings.extend(value.filter(|value| value.starts_with("recovery.")));
+    }
+    source.set(&settings)?.recovery()
 }
 
 /// The run directory, which supervisor and program must agree on.
@@ -118,6 +137,18 @@ mod tests {
         assert!(directory(Some(Path::new("x")), &command).is_ok());
         assert_eq!(directory(Some(Path::new("y")), &command).unwrap_err().exit_code(), 2);
         assert_eq!(directory(None, &command).unwrap().root(), Path::new("x"));
+    }
+
+    #[test]
+    fn the_case_says_how_patient_the_supervisor_is() {
+        let room = tempfile::tempdir().unwrap();
+        let case = room.path().join("a.toml");
+        std::fs::write(&case, "[recovery]\nhang_after = '3 s'\nfailures_without_progress = 7\n").unwrap();
+        let command = |last: &str| ["heat", "run", &case.to_string_lossy(), last].map(OsString::from);
+        let read = recovery(&command("--set=recovery.hang_after=5 s")).unwrap();
+        assert_eq!((read.hang_after, read.failures_without_progress), (Duration::from_secs(5), 7));
+        assert_eq!(recovery(&command("--set=recovery.hang_after=soon")).unwrap_err().exit_code(), 2);
+        assert_eq!(recovery(&["heat".into()]).unwrap().failures_without_progress, 3);
     }
 
     #[test]

@@ -118,6 +118,17 @@ impl Source {
     }
 }
 
+impl Source {
+    /// What the case says about recovery, for the supervisor, which knows no model.
+    ///
+    /// # Errors
+    /// If the case is not TOML, or its `[recovery]` is wrong.
+    pub fn recovery(&self) -> Result<Recovery> {
+        let document = Document::parse(self)?;
+        check_recovery(&section(&document.root(keys_of(""))?, "recovery")?)
+    }
+}
+
 fn check_cells(grid: &Table<'_>) -> Result<Vec<usize>> {
     let value = grid.need("cells", "the number of cells along each axis, as in cells = [64, 64]")?;
     if !value.is_list() {

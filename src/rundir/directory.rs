@@ -60,21 +60,16 @@ impl RunDirectory {
     ///
     /// A bad command, if it names neither a directory nor a case file (an argument that ends in `.toml`).
     pub fn of_command(command: &[OsString]) -> Result<Self> {
-        let arguments: Vec<_> = command.iter().map(|argument| argument.to_string_lossy()).collect();
         if let Some(directory) = Self::asked_in(command) {
             return Ok(directory);
         }
-        // The value of `--set key=value` may itself end in `.toml`.
-        let case = arguments.iter().enumerate().skip(1).find(|&(i, argument)| {
-            argument.ends_with(".toml") && !argument.starts_with("--") && arguments[i - 1] != "--set"
-        });
-        match case {
-            Some((i, _)) => Ok(Self::choose(None, Path::new(&command[i]))),
+        match case_in(command) {
+            Some(case) => Ok(Self::choose(None, case)),
             None => match std::env::var_os(DIRECTORY_VARIABLE) {
                 Some(directory) if !directory.is_empty() => Ok(Self::new(directory)),
                 _ => Err(Error::case(format!(
                     "the command \"{}\" names no case file (NAME.toml), so its run directory is not known",
-                    arguments.join(" ")
+                    command.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ")
                 ))
                 .hint("name the run directory: steadfast launch --dir DIR -- …")),
             },
@@ -295,6 +290,16 @@ impl RunDirectory {
         found.sort_by_key(|entry| std::cmp::Reverse(entry.step));
         Ok(found)
     }
+}
+
+/// The case file that a program's command line names: its first argument that ends in `.toml`.
+pub fn case_in(command: &[OsString]) -> Option<&Path> {
+    // The value of `--set key=value` may itself end in `.toml`.
+    let is_case = |pair: &&[OsString]| {
+        let argument = pair[1].to_string_lossy();
+        argument.ends_with(".toml") && !argument.starts_with("--") && pair[0] != "--set"
+    };
+    command.windows(2).find(is_case).map(|pair| Path::new(&pair[1]))
 }
 
 /// What the name of a file ends with while it is written.

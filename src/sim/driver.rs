@@ -97,7 +97,7 @@ pub struct Simulation<'a, M: Model<N>, const N: usize> {
 
 impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
     /// Lays the case out over all ranks and sets the state: from the newest good checkpoint of the run directory, or
-    /// else at time 0.
+    /// else at time 0. A thread can have one simulation in its life: it becomes one of the threads that sweep.
     ///
     /// # Collective
     /// All ranks must call it with the same case.
