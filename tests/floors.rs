@@ -38,13 +38,20 @@ fn sources() -> Vec<Source> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_for_tests(&path) {
                 sources.push(Source::read(&root, path));
             }
         }
     }
     assert!(sources.len() > 50, "the sources lie in {}", root.display());
     sources
+}
+
+/// Whether the room declares this file for its tests alone.
+fn is_for_tests(path: &Path) -> bool {
+    let name = path.file_stem().unwrap().to_str().unwrap();
+    let room = fs::read_to_string(path.with_file_name("mod.rs")).unwrap_or_default();
+    room.contains(&format!("#[cfg(test)]\nmod {name};"))
 }
 
 impl Source {
