@@ -54,7 +54,9 @@ impl Monitor for ScreenMonitor {
 
     fn happened(&mut self, event: &Event) {
         match event {
-            Event::CheckpointRejected { .. } | Event::CheckpointFailed { .. } => log::warn!("{event}"),
+            Event::CheckpointRejected { .. } | Event::CheckpointFailed { .. } | Event::OutputFailed { .. } => {
+                log::warn!("{event}")
+            }
             // The error itself is reported by the command.
             Event::Failed { .. } => {
                 if let Some(progress) = self.progress.take() {

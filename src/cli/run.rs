@@ -102,8 +102,9 @@ impl Launch<'_> {
     /// All ranks must call it.
     pub fn simulate<M: Model<N>, const N: usize>(&self) -> Result<Outcome> {
         let Launch { args, comm, source } = self;
-        let (case, model) = config::check::<M>(source, &M::components(), <M::State as Record>::kind())?;
-        model.check()?;
+        // The model may look at files that not every node has.
+        let checked = config::check::<M>(source, &M::components(), <M::State as Record>::kind());
+        let (case, model) = comm.vote(checked.and_then(|(case, model)| model.check().map(|()| (case, model))))?;
         let directory = RunDirectory::choose(args.dir.as_deref(), &args.case);
         let mut orders = Orders::from_environment(&directory)?;
         let lease =
@@ -114,7 +115,7 @@ impl Launch<'_> {
         let heartbeat = comm.vote(Heartbeat::start(&directory, comm.rank(), &orders))?;
         let stops = comm.vote(Stops::listen(heartbeat.stop_flag(), args.time_limit))?;
         let start = if args.fresh { Start::Fresh } else { Start::Continue };
-        let journal = Journal::new(&directory, attempt);
+        let (journal, copy) = (Journal::new(&directory, attempt), directory.case());
         let run = Run {
             program: program_name(),
             case_directory: source.resolve(Path::new("")),
@@ -133,7 +134,14 @@ impl Launch<'_> {
                 journal.append(Event::Failed { error: error.clone() });
             }
         })?;
+        // Only now is it known that the run directory is this case's.
+        comm.vote(if comm.is_root() { self.keep_case(&copy) } else { Ok(()) })?;
         simulation.run()
+    }
+
+    /// Keeps the case as submitted beside what comes of it.
+    fn keep_case(&self, copy: &Path) -> Result<()> {
+        std::fs::write(copy, self.source.text()).map_err(|cause| Error::io("keep a copy of the case", copy, &cause))
     }
 
     /// Takes the run directory for this attempt; only rank 0 does.

@@ -64,8 +64,8 @@ impl<S: Record, const N: usize> Stencil<'_, S, N> {
         self.spacing[axis.index()]
     }
 
-    /// The global coordinates of this cell; beyond a periodic boundary they are those of its image within the grid only
-    /// if the cell itself is.
+    /// The global coordinates of this cell, always within the grid: a ghost beyond a periodic boundary has those of the
+    /// cell that it is an image of.
     #[inline(always)]
     pub fn cell(&self) -> Cell<N> {
         self.cell
@@ -129,9 +129,14 @@ pub(super) struct Bounds<const N: usize> {
     stride: [usize; N],
     plane: usize,
     reach: usize,
+    /// From a cell of the region to the one that it is an image of.
+    shift: Offset<N>,
     lower: [f64; N],
     spacing: [f64; N],
 }
+
+/// No stencil reaches so far; below it, arithmetic on cells cannot overflow.
+const FARTHEST: usize = 1 << 31;
 
 impl<const N: usize> Bounds<N> {
     /// Part 1 of the proof.
@@ -144,9 +149,11 @@ impl<const N: usize> Bounds<N> {
         old: &Old<'_, S::Scalar, N>,
         out: &Block<S::Scalar, N>,
         region: &Region<N>,
+        shift: Offset<N>,
         reach: usize,
     ) -> Self {
         let memory = source.memory();
+        assert!(reach < FARTHEST, "a reach of {reach} cells is beyond any block");
         assert!(
             memory.encloses(&region.grow(reach as i64)),
             "a sweep over {region:?} with reach {reach} leaves the block's memory {memory:?}"
@@ -163,6 +170,7 @@ impl<const N: usize> Bounds<N> {
             stride: source.stride(),
             plane: source.plane(),
             reach,
+            shift,
             lower: grid.lower().0,
             spacing: grid.spacing().0,
         }
@@ -196,14 +204,14 @@ fn run_rows<S: Record, const N: usize, const OLD: u8, F: Fn(S, Stencil<'_, S, N>
     kernel: F,
     observe: &mut impl Observe<S>,
 ) {
-    let Bounds { region, interior, memory, stride, plane, reach, lower, spacing } = *bounds;
+    let Bounds { region, interior, memory, stride, plane, reach, shift, lower, spacing } = *bounds;
     let length = region.extent()[0];
     let seen = region.intersect(&interior);
     for row in region.rows() {
         let start: usize = (0..N).map(|a| (row.0[a] - memory.lower[a]) as usize * stride[a]).sum();
         for i in 0..length {
             let at = start + i;
-            let mut cell = row;
+            let mut cell = row + shift;
             cell.0[0] += i as i64;
             let u = Stencil { data: source, at, plane, stride, reach, cell, lower, spacing };
             let before = match OLD {
@@ -223,9 +231,10 @@ fn run_rows<S: Record, const N: usize, const OLD: u8, F: Fn(S, Stencil<'_, S, N>
         if (1..N).all(|a| (seen.lower[a]..seen.upper[a]).contains(&row.0[a])) {
             let first = start + (seen.lower[0] - row.0[0]) as usize;
             let written = &*out;
-            // SAFETY: only cells of the checked region are asked for.
-            observe.row(seen.extent()[0], |i| {
-                debug_assert!(i < seen.extent()[0]);
+            let length = seen.extent()[0];
+            observe.row(length, |i| {
+                assert!(i < length, "an observer asks for a cell that is not in its row");
+                // SAFETY: the cell is one of the checked region.
                 S::load(|c| unsafe { load(written, first + i, c, plane, S::COMPONENTS) })
             });
         }

@@ -2,7 +2,7 @@
 
 use super::stencil::Bounds;
 use super::{Block, Observe, Old, Record, Stencil};
-use crate::grid::{Grid, Region};
+use crate::grid::{Grid, Offset, Region};
 
 /// Sets every cell of `region` in `out` to `kernel(before, u)`, where `u` reads `source` round the cell and `before` is
 /// what `old` names; then shows each row's interior cells to `observe` while they are in the cache.
@@ -39,15 +39,43 @@ pub fn sweep<S: Record, const N: usize>(
     kernel: impl Fn(S, Stencil<'_, S, N>) -> S,
     observe: &mut impl Observe<S>,
 ) {
-    if !region.is_empty() {
-        Bounds::check::<S>(grid, source, &old, out, region, reach).run(source, old, out, kernel, observe);
+    each_image(grid, *region, N, Offset::ZERO, &mut |part, shift| {
+        Bounds::check::<S>(grid, source, &old, out, part, shift, reach).run(source, old, out, &kernel, observe);
+    });
+}
+
+/// Cuts a region at the faces of the grid's periodic axes below `axes`, and gives each part with the way from its cells to
+/// those that they are images of. A region within the grid is one part.
+fn each_image<const N: usize>(
+    grid: &Grid<N>,
+    region: Region<N>,
+    axes: usize,
+    shift: Offset<N>,
+    visit: &mut impl FnMut(&Region<N>, Offset<N>),
+) {
+    if region.is_empty() {
+        return;
+    }
+    let Some(a) = axes.checked_sub(1) else { return visit(&region, shift) };
+    if !grid.periodic()[a] {
+        return each_image(grid, region, a, shift, visit);
+    }
+    let cells = grid.cells()[a] as i64;
+    let mut part = region;
+    while part.lower[a] < region.upper[a] {
+        let image = part.lower[a].div_euclid(cells);
+        part.upper[a] = region.upper[a].min((image + 1) * cells);
+        let mut to = shift;
+        to.0[a] = (-image * cells) as isize;
+        each_image(grid, part, a, to, visit);
+        part.lower[a] = part.upper[a];
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grid::{Axis, BlockId, Cell, Offset, Vector};
+    use crate::grid::{Axis, BlockId, Cell, Vector};
 
     crate::record! {
         /// Two numbers.
@@ -117,6 +145,36 @@ mod tests {
         );
         let cell = Cell([5, 3, 1]);
         assert_eq!(out.get::<Two>(cell), Two { a: grid.centre(cell)[1], b: 2.0 });
+    }
+
+    #[test]
+    fn a_ghost_beyond_a_periodic_boundary_has_the_place_of_its_image() {
+        let grid = Grid::new([6, 5], Vector::ZERO, Vector([6.0, 5.0]), [true, false]).unwrap();
+        let mut block = Block::<f64, 2>::new(BlockId(0), grid.region(), 2, 1);
+        let source = block.clone();
+        let region = Region::new([-2, 0], [8, 5]);
+        sweep(
+            &grid,
+            &source,
+            Old::Source,
+            &mut block,
+            &region,
+            0,
+            |_: f64, u| u.position()[0] + 10.0 * u.cell().0[0] as f64,
+            &mut (),
+        );
+        for cell in region.cells() {
+            let x = cell.0[0].rem_euclid(6) as f64;
+            assert_eq!(block.get::<f64>(cell), x + 0.5 + 10.0 * x, "{cell:?}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond any block")]
+    fn a_reach_that_overflows_is_refused() {
+        let (grid, source) = numbered();
+        let mut out = source.clone();
+        sweep(&grid, &source, Old::Source, &mut out, &grid.region(), usize::MAX, |before: Two, _| before, &mut ());
     }
 
     #[test]

@@ -207,7 +207,7 @@ impl RunDirectory {
     ///
     /// An I/O error, if the directory cannot be read.
     pub fn checkpoints(&self) -> Result<Vec<CheckpointEntry>> {
-        self.entries_named(step_of)
+        entries_named(&self.checkpoint_directory(), step_of)
     }
 
     /// The checkpoints that were never committed, newest first: being written, or left by a dead attempt.
@@ -216,7 +216,16 @@ impl RunDirectory {
     ///
     /// As [`RunDirectory::checkpoints`].
     pub fn partials(&self) -> Result<Vec<CheckpointEntry>> {
-        self.entries_named(|name| step_of(name.strip_suffix(PARTIAL)?))
+        entries_named(&self.checkpoint_directory(), |name| step_of(name.strip_suffix(PARTIAL)?))
+    }
+
+    /// The fields that were written for analysis, newest first.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunDirectory::checkpoints`].
+    pub fn outputs(&self) -> Result<Vec<CheckpointEntry>> {
+        entries_named(&self.output_directory(), step_of)
     }
 
     /// Removes what dead attempts left half written; for the holder of the lease alone.
@@ -263,33 +272,33 @@ impl RunDirectory {
             _ => Ok(()),
         }
     }
+}
 
-    fn entries_named(&self, step_of: impl Fn(&str) -> Option<u64>) -> Result<Vec<CheckpointEntry>> {
-        let folder = self.checkpoint_directory();
-        let refused = |cause: std::io::Error| Error::io("list the checkpoints", &folder, &cause);
-        let listing = match fs::read_dir(&folder) {
-            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            listing => listing.map_err(refused)?,
-        };
-        let mut found = Vec::new();
-        for entry in listing {
-            let entry = entry.map_err(refused)?;
-            let Some(step) = entry.file_name().to_str().and_then(&step_of) else { continue };
-            match entry.metadata() {
-                Ok(metadata) => found.push(CheckpointEntry {
-                    step,
-                    path: entry.path(),
-                    bytes: metadata.len(),
-                    modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-                }),
-                // Retention or a commit took it away between the two calls.
-                Err(cause) if cause.kind() == ErrorKind::NotFound => {}
-                Err(cause) => return Err(refused(cause)),
-            }
+/// The files of a folder whose names have a step, newest first; none if there is no such folder yet.
+fn entries_named(folder: &Path, step_of: impl Fn(&str) -> Option<u64>) -> Result<Vec<CheckpointEntry>> {
+    let refused = |cause: std::io::Error| Error::io("list the directory", folder, &cause);
+    let listing = match fs::read_dir(folder) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        listing => listing.map_err(refused)?,
+    };
+    let mut found = Vec::new();
+    for entry in listing {
+        let entry = entry.map_err(refused)?;
+        let Some(step) = entry.file_name().to_str().and_then(&step_of) else { continue };
+        match entry.metadata() {
+            Ok(metadata) => found.push(CheckpointEntry {
+                step,
+                path: entry.path(),
+                bytes: metadata.len(),
+                modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            }),
+            // Retention or a commit took it away between the two calls.
+            Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+            Err(cause) => return Err(refused(cause)),
         }
-        found.sort_by_key(|entry| std::cmp::Reverse(entry.step));
-        Ok(found)
     }
+    found.sort_by_key(|entry| std::cmp::Reverse(entry.step));
+    Ok(found)
 }
 
 /// The case file that a program's command line names: its first argument that ends in `.toml`.

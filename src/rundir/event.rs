@@ -54,6 +54,13 @@ pub enum Event {
         /// What went wrong.
         reason: String,
     },
+    /// Fields that the case asked for could not be written; the run goes on without them.
+    OutputFailed {
+        /// The step whose fields they are.
+        step: u64,
+        /// What went wrong.
+        reason: String,
+    },
     /// The run was asked to stop, and did, after saving.
     Stopped {
         /// Who or what asked.
@@ -157,6 +164,7 @@ impl fmt::Display for Event {
             Event::CheckpointFailed { step, reason } => {
                 write!(f, "the checkpoint of step {step} could not be written: {reason}")
             }
+            Event::OutputFailed { step, reason } => write!(f, "the fields of step {step} are lost: {reason}"),
             Event::Stopped { reason, step } => write!(f, "stopped in step {step} after saving: {reason}"),
             Event::Finished { step, time, hash } => write!(f, "finished at time {time} in step {step}, state {hash}"),
             Event::Failed { error } => write!(f, "failed: {}", error.message()),

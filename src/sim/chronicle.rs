@@ -9,7 +9,7 @@ use super::driver::Run;
 use crate::checkpoint::Outcome as Written;
 use crate::comm::Communicator;
 use crate::config::Case;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rundir::{Event, Finished, Journal, LastCheckpoint, Phase, RunDirectory, State, Status, StatusBoard};
 
 /// Watches a run from rank 0, to show it to a person.
@@ -202,6 +202,13 @@ impl<'a> Chronicle<'a> {
         }
     }
 
+    /// The fields of a step could not be written.
+    pub fn lost_output(&mut self, step: u64, error: &Error) {
+        if let Some(head) = &mut self.head {
+            head.tell(Event::OutputFailed { step, reason: error.to_string() });
+        }
+    }
+
     /// A checkpoint was looked at for a restart and refused.
     pub fn rejected(&mut self, path: &std::path::Path, reason: &str) {
         if let Some(head) = &mut self.head {
@@ -218,6 +225,9 @@ impl<'a> Chronicle<'a> {
             head.status.state = State::Finished;
             head.post();
             return Ok(());
+        }
+        if let Some(lease) = &self.run.lease {
+            lease.check()?;
         }
         let record = Finished {
             run_id: run_id.into(),
@@ -241,7 +251,7 @@ impl<'a> Chronicle<'a> {
     }
 
     /// The run ends with an error.
-    pub fn failed(&mut self, at: Instant, error: &crate::error::Error) {
+    pub fn failed(&mut self, at: Instant, error: &Error) {
         if let Some(head) = &mut self.head {
             head.end(State::Failed, at, Event::Failed { error: error.clone() });
         }

@@ -17,7 +17,7 @@ use super::{Model, initial, integrator, layout, restart};
 use crate::checkpoint::{self, Fence, Header, Outcome as Written, Writer};
 use crate::comm::Communicator;
 use crate::config::{self, Case, Schedule, StepSize};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::field::Record;
 use crate::halo::{Backend, Exchange, Plan};
 use crate::rundir::{Heartbeat, Lease, Orders, Phase, RunDirectory};
@@ -64,7 +64,7 @@ pub struct Run {
 
 impl Run {
     /// Keeps a run that lost its directory to another from committing.
-    fn fence(&self) -> Option<Fence> {
+    pub(super) fn fence(&self) -> Option<Fence> {
         let lease = self.lease.clone()?;
         Some(Arc::new(move || lease.check()))
     }
@@ -164,7 +164,7 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         };
         let seen = evolution.look();
         let directory = &chronicle.run().directory;
-        let outputs = Outputs::new(comm, &case, directory, &layout.components, clock.now())?;
+        let outputs = Outputs::new(comm, &case, chronicle.run(), &layout.components, clock.now())?;
         let checkpoints = Writer::new(checkpoint::Settings {
             directory: directory.checkpoint_directory(),
             keep: case.checkpoint.keep,
@@ -205,12 +205,12 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
     pub fn run(mut self) -> Result<Outcome> {
         let outcome = self.steps();
         if let Err(error) = &outcome {
+            // The supervisor must know before anything else takes its time.
+            self.chronicle.failed(self.clock.now(), error);
             if error.kind() != Kind::Mpi {
                 // All ranks are here: what was begun while the state was sound is worth finishing.
-                let written = self.checkpoints.finish(self.comm)?;
-                self.note(written);
+                self.finish_writing()?;
             }
-            self.chronicle.failed(self.clock.now(), error);
         }
         outcome
     }
@@ -247,10 +247,21 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
             let step = self.clock.now().step;
             let fault = self.evolution.explain().map(|fault| fault.in_step(step));
             self.comm.vote(fault.map_or(Ok(()), Err))?;
+            return Err(Error::new(
+                Kind::State,
+                "the state was not sound when it was computed, but now it is: memory may be failing",
+            )
+            .in_step(step)
+            .hint("run the same command again, on another node if you can"));
+        }
+        if agreed.checkpoint.min(agreed.output) < 0.0 {
+            // Giving it up waits for a writer that may sit in a slow system call.
+            self.chronicle.phase(Phase::Checkpoint);
         }
         let written = self.checkpoints.advance(self.comm, agreed.checkpoint)?;
-        self.note(written);
+        self.note(written)?;
         self.outputs.advance(self.comm, agreed.output)?;
+        self.note_lost_output();
         Ok(agreed)
     }
 
@@ -304,7 +315,7 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         self.chronicle.phase(Phase::Checkpoint);
         // One at a time: staging memory stays bounded, however slow the disk is.
         let written = self.checkpoints.finish(self.comm)?;
-        self.note(written);
+        self.note(written)?;
         // What came before a checkpoint must not be missing after a restart from it.
         self.outputs.finish_before(self.comm, self.clock.now().step)?;
         let Setting { tiling, .. } = &self.evolution.setting;
@@ -315,24 +326,32 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         Ok(())
     }
 
-    /// Writes the last state and waits until it is on stable storage; a state that is there already is left alone.
-    fn save(&mut self) -> Result<()> {
+    /// Waits until everything that was begun is on stable storage, or has failed.
+    fn finish_writing(&mut self) -> Result<()> {
         self.chronicle.phase(Phase::Checkpoint);
         let written = self.checkpoints.finish(self.comm)?;
-        self.note(written);
-        if self.last_checkpoint != Some(self.clock.now()) {
-            self.begin_checkpoint()?;
-            match self.checkpoints.finish(self.comm)? {
-                Some(Written::Discarded { step, error }) => {
-                    self.note(Some(Written::Discarded { step, error: error.clone() }));
-                    return Err(error.hint(
-                        "the run is not lost: make room or mend the file system, and run the same command again",
-                    ));
-                }
-                written => self.note(written),
-            }
+        self.note(written)?;
+        self.outputs.finish(self.comm)?;
+        self.note_lost_output();
+        Ok(())
+    }
+
+    /// Writes the last state and waits until it is on stable storage; a state that is there already is left alone.
+    fn save(&mut self) -> Result<()> {
+        self.finish_writing()?;
+        if self.last_checkpoint == Some(self.clock.now()) {
+            return Ok(());
         }
-        self.outputs.finish(self.comm)
+        self.begin_checkpoint()?;
+        let written = self.checkpoints.finish(self.comm)?;
+        self.note(written.clone())?;
+        match written {
+            Some(Written::Discarded { error, .. }) => {
+                Err(error
+                    .hint("the run is not lost: make room or mend the file system, and run the same command again"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn finish(&mut self) -> Result<Outcome> {
@@ -350,19 +369,29 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         self.save()?;
         self.chronicle.phase(Phase::Finishing);
         let at = self.clock.now();
-        let reason = self.chronicle.run().stops.reason();
+        let reason = self.chronicle.run().stops.reason(self.chronicle.elapsed());
         self.chronicle.interrupted(at, &reason);
         Ok(Outcome::Interrupted { at })
     }
 
-    /// Keeps the books on a checkpoint that was committed or discarded.
-    fn note(&mut self, written: Option<Written>) {
-        let Some(written) = written else { return };
+    /// Keeps the books on a checkpoint that was committed or discarded; a run that lost its directory to another must end.
+    fn note(&mut self, written: Option<Written>) -> Result<()> {
+        let Some(written) = written else { return Ok(()) };
         let at = self.pending_checkpoint.take().expect("what was written was begun");
         if let Written::Committed { .. } = &written {
             self.last_checkpoint = Some(at);
         }
         self.chronicle.wrote(&written, at.time);
+        match written {
+            Written::Discarded { error, .. } if error.kind() == Kind::Run => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_lost_output(&mut self) {
+        if let Some((step, error)) = self.outputs.take_lost() {
+            self.chronicle.lost_output(step, &error);
+        }
     }
 
     fn header(&self) -> Header {

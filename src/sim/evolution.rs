@@ -13,7 +13,7 @@ use super::Model;
 use super::guard::{Guard, Seen};
 use super::integrator::{Stage, Stages};
 use crate::comm::Communicator;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::field::{Block, Component, Field, Old, Record, Stencil, sweep};
 use crate::grid::{Axis, BlockId, Boundaries, Grid, Partition, Parts, Region, Side, Tiling};
 use crate::halo::{Exchange, check_exchange, fill_boundaries};
@@ -73,7 +73,7 @@ impl<M: Model<N>, const N: usize> Evolution<M, N> {
             .use_current_thread()
             .thread_name(|i| format!("sweep-{i}"))
             .build()
-            .map_err(|cause| Error::case(format!("cannot start run.threads = {threads} threads: {cause}")))?;
+            .map_err(|cause| Error::new(Kind::Run, format!("cannot start run.threads = {threads} threads: {cause}")))?;
         let blocks = field.blocks().len();
         Ok(Evolution {
             setting,

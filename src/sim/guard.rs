@@ -115,6 +115,8 @@ impl<M: Model<N>, const N: usize> Observe<M::State> for Guard<'_, M, N> {
             };
             let whole = length - length % LANES;
             for start in (0..whole).step_by(LANES) {
+                // Said once, it need not be asked for each lane.
+                assert!(start + LANES <= length);
                 (0..LANES).for_each(|lane| take(lane, start + lane));
             }
             (whole..length).for_each(|i| take(0, i));

@@ -1,7 +1,7 @@
 //! How a case is laid out: blocks, ghosts, memory, and what can be known of a run before it runs.
 
 use crate::config::Case;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::field::{Component, Record};
 use crate::grid::{Partition, Tiling};
 
@@ -110,7 +110,7 @@ impl<const N: usize> Layout<N> {
     /// If all ranks of the node together need more than is available.
     pub fn check_memory(&self, needed_on_node: u64, available: Option<u64>) -> Result<()> {
         match available {
-            Some(available) if needed_on_node > available => Err(Error::case(format!(
+            Some(available) if needed_on_node > available => Err(Error::new(Kind::Io, format!(
                 "the fields of a grid of {:?} cells in blocks of {:?} with {} ghosts need {} on this node, of which {} are free",
                 self.tiling.grid().cells(),
                 self.tiling.shape(),

@@ -8,15 +8,15 @@ use std::time::Instant as WallInstant;
 
 use super::Model;
 use super::clock::{Clock, Instant};
+use super::driver::Run;
 use super::evolution::Evolution;
 use super::totals::{Table, totals};
 use crate::checkpoint::{Header, Outcome as Written, Settings, Verify, Writer};
 use crate::comm::Communicator;
 use crate::config::{Case, Output, Schedule, Thing};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::field::{Component, Field, Record, Scalar};
 use crate::grid::{Partition, Tiling};
-use crate::rundir::RunDirectory;
 
 /// The most outputs that a case may ask for: the wall schedules among them share the bits of one number.
 const MOST_OUTPUTS: usize = 30;
@@ -28,6 +28,8 @@ pub(super) struct Outputs<T: Scalar> {
     writer: Writer<T>,
     /// The step whose fields are being written.
     pending: Option<u64>,
+    /// What could not be written, and why; for the driver to tell.
+    lost: Option<(u64, Error)>,
 }
 
 struct Wanted {
@@ -50,13 +52,8 @@ impl<T: Scalar> Outputs<T> {
     ///
     /// # Collective
     /// Rank 0 opens the files; all get its error.
-    pub fn new(
-        comm: &Communicator,
-        case: &Case,
-        directory: &RunDirectory,
-        components: &[Component],
-        start: Instant,
-    ) -> Result<Self> {
+    pub fn new(comm: &Communicator, case: &Case, run: &Run, components: &[Component], start: Instant) -> Result<Self> {
+        let directory = &run.directory;
         if case.outputs.len() > MOST_OUTPUTS {
             return Err(Error::case(format!(
                 "the case asks for {} outputs; at most {MOST_OUTPUTS} can be had",
@@ -74,9 +71,15 @@ impl<T: Scalar> Outputs<T> {
             keep: usize::MAX,
             verify: Verify::None,
             threads: case.run.threads,
-            fence: None,
+            fence: run.fence(),
         };
-        Ok(Outputs { wanted: wanted.collect(), table: comm.vote(table)?, writer: Writer::new(settings), pending: None })
+        Ok(Outputs {
+            wanted: wanted.collect(),
+            table: comm.vote(table)?,
+            writer: Writer::new(settings),
+            pending: None,
+            lost: None,
+        })
     }
 
     /// The outputs that are due by this rank's wall clock, one bit each.
@@ -99,8 +102,7 @@ impl<T: Scalar> Outputs<T> {
     /// Moves the pending output on as far as all ranks are.
     pub fn advance(&mut self, comm: &Communicator, agreed: f64) -> Result<()> {
         let written = self.writer.advance(comm, agreed)?;
-        self.note(written);
-        Ok(())
+        self.note(written)
     }
 
     /// Writes the outputs that are due; fields go on to be written while the sweeps go on.
@@ -127,7 +129,7 @@ impl<T: Scalar> Outputs<T> {
         }
         if wants_totals {
             let totals = totals(state, tiling, comm)?;
-            comm.vote(self.table.as_ref().map_or(Ok(()), |table| table.append(now, &totals)))?;
+            comm.vote(self.table.as_mut().map_or(Ok(()), |table| table.append(now, &totals)))?;
         }
         selected.sort_unstable();
         selected.dedup();
@@ -158,19 +160,24 @@ impl<T: Scalar> Outputs<T> {
     /// All ranks must call it.
     pub fn finish(&mut self, comm: &Communicator) -> Result<()> {
         let written = self.writer.finish(comm)?;
-        self.note(written);
-        Ok(())
+        self.note(written)
     }
 
-    fn note(&mut self, written: Option<Written>) {
-        match written {
-            None => return,
-            Some(Written::Committed { path, .. }) => log::debug!("wrote {}", path.display()),
-            Some(Written::Discarded { step, error }) => {
-                log::warn!("the fields of step {step} could not be written: {error}")
-            }
-        }
+    /// What could not be written since this was asked last.
+    pub fn take_lost(&mut self) -> Option<(u64, Error)> {
+        self.lost.take()
+    }
+
+    /// Keeps the books; a run that lost its directory to another must end.
+    fn note(&mut self, written: Option<Written>) -> Result<()> {
+        let Some(written) = written else { return Ok(()) };
         self.pending = None;
+        match written {
+            Written::Committed { path, .. } => log::debug!("wrote {}", path.display()),
+            Written::Discarded { error, .. } if error.kind() == Kind::Run => return Err(error),
+            Written::Discarded { step, error } => self.lost = Some((step, error)),
+        }
+        Ok(())
     }
 
     fn bits(&self, is_due: impl Fn(&Wanted) -> bool) -> u32 {

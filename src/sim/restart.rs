@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::chronicle::Chronicle;
+use super::clock::Instant;
 use super::driver::{Run, Start};
 use super::evolution::Evolution;
 use super::layout::Layout;
@@ -25,6 +26,8 @@ use crate::rundir::Finished;
 pub(super) struct Found {
     candidates: Vec<PathBuf>,
     rejected: Vec<(PathBuf, String)>,
+    /// The newest instant that lies beyond the end that the case asks for: good, but of no use.
+    beyond: Option<Instant>,
     /// The measured costs of the blocks of this shape, from the newest candidate.
     block: Vec<usize>,
     costs: Vec<f64>,
@@ -60,7 +63,12 @@ fn look<M: Model<N>, const N: usize>(case: &Case, run: &Run) -> Result<Found> {
         }
         match Reader::open(&entry.path) {
             Ok(reader) => {
-                belongs::<M, N>(reader.header(), case, run).map_err(|error| error.at_path(&entry.path))?;
+                let header = reader.header();
+                belongs::<M, N>(header, case, run).map_err(|error| error.at_path(&entry.path))?;
+                if header.time > case.time.end || case.time.steps.is_some_and(|steps| header.step > steps) {
+                    found.beyond.get_or_insert(Instant { step: header.step, time: header.time });
+                    continue;
+                }
                 if found.candidates.is_empty() {
                     (found.block, found.costs) = (reader.header().block.clone(), reader.costs().to_vec());
                 }
@@ -69,7 +77,17 @@ fn look<M: Model<N>, const N: usize>(case: &Case, run: &Run) -> Result<Found> {
             Err(error) => found.rejected.push((entry.path, error.message().into())),
         }
     }
-    Ok(found)
+    match found.beyond {
+        Some(at) if found.candidates.is_empty() => Err(Error::case(format!(
+            "the run directory has no checkpoint before the end that the case asks for: time.end = {}{}, and the run is at time {}, step {}",
+            case.time.end,
+            case.time.steps.map(|steps| format!(", time.max_steps = {steps}")).unwrap_or_default(),
+            at.time,
+            at.step
+        ))
+        .hint("use another --dir, or --fresh to start over and discard what is there")),
+        _ => Ok(found),
+    }
 }
 
 /// Refuses a checkpoint of another program, grid, state or physics.
@@ -124,6 +142,7 @@ pub(super) fn restore<M: Model<N>, const N: usize>(
         let partition = evolution.partition.clone();
         match checkpoint::restore(comm, path, &tiling, &partition, evolution.state_mut()) {
             Ok(restored) => return Ok(Some(restored.header)),
+            Err(error) if error.kind() == Kind::Mpi => return Err(error),
             Err(error) => {
                 chronicle.rejected(path, error.message());
                 bad.push((path.clone(), error.message().into()));
@@ -152,16 +171,18 @@ pub(super) fn discard(comm: &Communicator, run: &Run) -> Result<()> {
 fn remove(run: &Run) -> Result<()> {
     Finished::remove(&run.directory)?;
     let (complete, partial) = (run.directory.checkpoints()?, run.directory.partials()?);
-    if !complete.is_empty() {
-        let bytes: u64 = complete.iter().map(|entry| entry.bytes).sum();
+    let outputs = run.directory.outputs()?;
+    if !complete.is_empty() || !outputs.is_empty() {
+        let bytes: u64 = complete.iter().chain(&outputs).map(|entry| entry.bytes).sum();
         let newest = complete.first().map_or(0, |entry| entry.step);
         log::warn!(
-            "--fresh discards {} checkpoints ({bytes} bytes, newest of step {newest}) in {}",
+            "--fresh discards {} checkpoints (newest of step {newest}) and {} outputs, {bytes} bytes, in {}",
             complete.len(),
-            run.directory.checkpoint_directory().display()
+            outputs.len(),
+            run.directory.root().display()
         );
     }
-    for entry in complete.iter().chain(&partial) {
+    for entry in complete.iter().chain(&partial).chain(&outputs) {
         fs::remove_file(&entry.path).map_err(|cause| Error::io("discard an old checkpoint", &entry.path, &cause))?;
     }
     Ok(())
