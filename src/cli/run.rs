@@ -151,9 +151,6 @@ impl Launch<'_> {
         directory.begin(orders)?;
         // Whoever holds the lease knows that nobody writes to what an earlier attempt left half done.
         directory.sweep()?;
-        let copy = directory.case();
-        std::fs::write(&copy, self.source.text())
-            .map_err(|cause| Error::io("keep a copy of the case", &copy, &cause))?;
         Ok(lease)
     }
 }
