@@ -84,10 +84,10 @@ fn start(run: impl FnOnce(&Command) -> Result<ExitCode>) -> ExitCode {
     match Program::try_parse() {
         Ok(program) => run(&program.command).unwrap_or_else(|error| super::report(&error)),
         Err(refusal) => {
-            // Under a launcher every rank gets here: one voice is enough.
-            if run::is_first_of_its_launch() {
+            run::with_one_voice(|| {
+                // Nobody is left to tell, if this cannot be printed.
                 let _ = refusal.print();
-            }
+            });
             ExitCode::from(refusal.exit_code() as u8)
         }
     }

@@ -155,10 +155,19 @@ impl Launch<'_> {
     }
 }
 
-/// Whether this process is rank 0 of its launch, or alone, as far as the launcher's environment tells.
-pub(super) fn is_first_of_its_launch() -> bool {
-    ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok())
-        .is_none_or(|rank| rank == "0")
+/// Speaks on one rank of a launch, before any of them leaves: some launchers end all ranks when the first one fails.
+pub(super) fn with_one_voice(speak: impl FnOnce()) {
+    let launched =
+        ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"].iter().any(|name| std::env::var_os(name).is_some());
+    match launched.then(Mpi::start) {
+        Some(Ok(mpi)) => {
+            let comm = mpi.world();
+            if comm.is_root() {
+                speak();
+            }
+            // Without it the worst is that a launcher cuts the message short.
+            let _ = comm.barrier();
+        }
+        _ => speak(),
+    }
 }
