@@ -15,10 +15,10 @@ use super::checksum;
 use super::header::Header;
 use super::layout::Layout;
 use super::open::read_chunk;
-use super::store;
 use crate::error::{Error, Kind, Result};
 use crate::grid::random::mix;
-use crate::sys::files::{forget_cached, sync_directory};
+use crate::rundir::partial_of;
+use crate::sys::files::{forget_cached, sync_directory_of};
 
 /// How much of a checkpoint is read back from the disk before it is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,8 +147,7 @@ impl Job {
         }
         self.check_own(&std::fs::metadata(&self.partial).map_err(self.refused("look at the finished checkpoint"))?)?;
         std::fs::rename(&self.partial, &self.path).map_err(self.refused("rename the finished checkpoint"))?;
-        sync_directory(store::directory(&self.path))
-            .map_err(self.refused("put the checkpoint's name on stable storage"))
+        sync_directory_of(&self.path).map_err(self.refused("put the checkpoint's name on stable storage"))
     }
 
     /// Reads everything but the blocks back: it must be what was sealed, and what was sealed must be what was meant.
@@ -225,11 +224,4 @@ pub(super) fn refused(doing: &str, path: &Path) -> impl Fn(io::Error) -> Error +
             _ => error,
         }
     }
-}
-
-/// The path of a checkpoint while it is written.
-pub(super) fn partial_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    name.into()
 }

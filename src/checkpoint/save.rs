@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicBool;
 
 use super::create::create;
 use super::header::Header;
-use super::phases::{Job, Verify, partial_of};
+use super::phases::{Job, Verify};
 use super::stage::Staging;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Field, Scalar};
 use crate::grid::Tiling;
+use crate::rundir::partial_of;
 
 /// Writes, verifies and commits a checkpoint of a field whose blocks are all here; returns the length of the file.
 ///

@@ -198,7 +198,7 @@ impl RunDirectory {
 
     /// The name of the same checkpoint while it is written.
     pub fn partial_path(&self, step: u64) -> PathBuf {
-        with_suffix(&self.checkpoint_path(step), PARTIAL)
+        partial_of(&self.checkpoint_path(step))
     }
 
     /// The complete checkpoints, newest first; none if there is no directory yet.
@@ -207,7 +207,7 @@ impl RunDirectory {
     ///
     /// An I/O error, if the directory cannot be read.
     pub fn checkpoints(&self) -> Result<Vec<CheckpointEntry>> {
-        self.entries_named(step_of)
+        checkpoints_in(&self.checkpoint_directory())
     }
 
     /// The checkpoints that were never committed, newest first: being written, or left by a dead attempt.
@@ -216,7 +216,7 @@ impl RunDirectory {
     ///
     /// As [`RunDirectory::checkpoints`].
     pub fn partials(&self) -> Result<Vec<CheckpointEntry>> {
-        self.entries_named(|name| step_of(name.strip_suffix(PARTIAL)?))
+        entries_named(&self.checkpoint_directory(), |name| step_of(name.strip_suffix(PARTIAL)?))
     }
 
     /// Removes what dead attempts left half written; for the holder of the lease alone.
@@ -263,33 +263,41 @@ impl RunDirectory {
             _ => Ok(()),
         }
     }
+}
 
-    fn entries_named(&self, step_of: impl Fn(&str) -> Option<u64>) -> Result<Vec<CheckpointEntry>> {
-        let folder = self.checkpoint_directory();
-        let refused = |cause: std::io::Error| Error::io("list the checkpoints", &folder, &cause);
-        let listing = match fs::read_dir(&folder) {
-            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            listing => listing.map_err(refused)?,
-        };
-        let mut found = Vec::new();
-        for entry in listing {
-            let entry = entry.map_err(refused)?;
-            let Some(step) = entry.file_name().to_str().and_then(&step_of) else { continue };
-            match entry.metadata() {
-                Ok(metadata) => found.push(CheckpointEntry {
-                    step,
-                    path: entry.path(),
-                    bytes: metadata.len(),
-                    modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-                }),
-                // Retention or a commit took it away between the two calls.
-                Err(cause) if cause.kind() == ErrorKind::NotFound => {}
-                Err(cause) => return Err(refused(cause)),
-            }
+/// The complete checkpoints in a folder, newest first; none if there is no such folder.
+///
+/// # Errors
+///
+/// An I/O error, if the folder cannot be read.
+pub fn checkpoints_in(folder: &Path) -> Result<Vec<CheckpointEntry>> {
+    entries_named(folder, step_of)
+}
+
+fn entries_named(folder: &Path, step_of: impl Fn(&str) -> Option<u64>) -> Result<Vec<CheckpointEntry>> {
+    let refused = |cause: std::io::Error| Error::io("list the checkpoints", folder, &cause);
+    let listing = match fs::read_dir(folder) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        listing => listing.map_err(refused)?,
+    };
+    let mut found = Vec::new();
+    for entry in listing {
+        let entry = entry.map_err(refused)?;
+        let Some(step) = entry.file_name().to_str().and_then(&step_of) else { continue };
+        match entry.metadata() {
+            Ok(metadata) => found.push(CheckpointEntry {
+                step,
+                path: entry.path(),
+                bytes: metadata.len(),
+                modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            }),
+            // Retention or a commit took it away between the two calls.
+            Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+            Err(cause) => return Err(refused(cause)),
         }
-        found.sort_by_key(|entry| std::cmp::Reverse(entry.step));
-        Ok(found)
     }
+    found.sort_by_key(|entry| std::cmp::Reverse(entry.step));
+    Ok(found)
 }
 
 /// The case file that a program's command line names: its first argument that ends in `.toml`.
@@ -304,6 +312,11 @@ pub fn case_in(command: &[OsString]) -> Option<&Path> {
 
 /// What the name of a file ends with while it is written.
 const PARTIAL: &str = ".partial";
+
+/// The path of a file while it is written.
+pub fn partial_of(path: &Path) -> PathBuf {
+    with_suffix(path, PARTIAL)
+}
 
 /// The file name of the checkpoint taken after a step: names sort as steps do.
 pub fn checkpoint_name(step: u64) -> String {

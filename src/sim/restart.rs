@@ -123,7 +123,7 @@ pub(super) fn restore<M: Model<N>, const N: usize>(
         let tiling = evolution.setting.tiling.clone();
         let partition = evolution.partition.clone();
         match checkpoint::restore(comm, path, &tiling, &partition, evolution.state_mut()) {
-            Ok(restored) => return Ok(Some(restored.header)),
+            Ok(header) => return Ok(Some(header)),
             Err(error) => {
                 chronicle.rejected(path, error.message());
                 bad.push((path.clone(), error.message().into()));
