@@ -16,7 +16,7 @@ use crate::grid::{Partition, Region, Tiling};
 ///
 /// The checkpoint may have been written by any number of ranks and with any blocks. It must be of the same cells,
 /// components and scalar type; whether it is of the same physics is the caller's to compare. Rank 0 reads the metadata, and
-/// each rank the blocks that it needs.
+/// each rank the blocks that it needs; `tick` is called for each of them, for whoever watches that it moves.
 ///
 /// # Collective
 ///
@@ -29,12 +29,13 @@ pub fn restore<T: Scalar, const N: usize>(
     tiling: &Tiling<N>,
     partition: &Partition,
     field: &mut Field<T, N>,
+    tick: &dyn Fn(),
 ) -> Result<Header> {
     let whole = partition.blocks(communicator.rank()).eq(field.blocks().iter().map(Block::id));
     let missing = || Error::new(Kind::Internal, "the field has not the blocks of its rank");
     communicator.vote(whole.then_some(()).ok_or_else(missing))?;
     let opened = share(communicator, path.as_ref())?;
-    communicator.vote(fill(&opened, tiling, field))?;
+    communicator.vote(fill(&opened, tiling, field, tick))?;
     Ok(opened.header)
 }
 
@@ -69,6 +70,7 @@ pub(super) fn fill<T: Scalar, const N: usize>(
     opened: &Opened,
     tiling: &Tiling<N>,
     field: &mut Field<T, N>,
+    tick: &dyn Fn(),
 ) -> Result<()> {
     let header = &opened.header;
     check_same_shape(header, tiling, field).map_err(|error| error.at_path(&opened.path))?;
@@ -85,6 +87,7 @@ pub(super) fn fill<T: Scalar, const N: usize>(
     let mut numbers = vec![T::default(); shape.iter().product()];
     for component in 0..header.components.len() {
         for (&chunk, indices) in &uses {
+            tick();
             opened.read_chunk(component, chunk, bytemuck::cast_slice_mut(&mut numbers))?;
             let region = stored.region(stored.block_of_chunk(chunk));
             for &index in indices {

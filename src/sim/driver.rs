@@ -164,7 +164,7 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         };
         let seen = evolution.look();
         let directory = &chronicle.run().directory;
-        let outputs = Outputs::new(comm, &case, directory, &layout.components, clock.now())?;
+        let outputs = Outputs::new(comm, &case, chronicle.run(), &layout.components, clock.now())?;
         let checkpoints = Writer::new(checkpoint::Settings {
             directory: directory.checkpoint_directory(),
             keep: case.checkpoint.keep,
@@ -175,6 +175,7 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
             },
             threads: case.run.threads,
             fence: chronicle.run().fence(),
+            tick: Some(chronicle.run().heartbeat.ticker()),
         });
         let began =
             chronicle.started(&run_id, &Beginning { resumed_from, ..beginning }, clock.progress(), clock.is_over());

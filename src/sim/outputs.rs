@@ -8,6 +8,7 @@ use std::time::Instant as WallInstant;
 
 use super::Model;
 use super::clock::{Clock, Instant};
+use super::driver::Run;
 use super::evolution::Evolution;
 use super::totals::{Table, totals};
 use crate::checkpoint::{Header, Outcome as Written, Settings, Verify, Writer};
@@ -16,7 +17,6 @@ use crate::config::{Case, Output, Schedule, Thing};
 use crate::error::{Error, Result};
 use crate::field::{Component, Field, Record, Scalar};
 use crate::grid::{Partition, Tiling};
-use crate::rundir::RunDirectory;
 
 /// The most outputs that a case may ask for: the wall schedules among them share the bits of one number.
 const MOST_OUTPUTS: usize = 30;
@@ -50,13 +50,7 @@ impl<T: Scalar> Outputs<T> {
     ///
     /// # Collective
     /// Rank 0 opens the files; all get its error.
-    pub fn new(
-        comm: &Communicator,
-        case: &Case,
-        directory: &RunDirectory,
-        components: &[Component],
-        start: Instant,
-    ) -> Result<Self> {
+    pub fn new(comm: &Communicator, case: &Case, run: &Run, components: &[Component], start: Instant) -> Result<Self> {
         if case.outputs.len() > MOST_OUTPUTS {
             return Err(Error::case(format!(
                 "the case asks for {} outputs; at most {MOST_OUTPUTS} can be had",
@@ -65,16 +59,17 @@ impl<T: Scalar> Outputs<T> {
         }
         let wants_totals = case.outputs.iter().any(|output| matches!(output.thing, Thing::Totals));
         let table = match wants_totals && comm.rank() == 0 {
-            true => Table::open(&directory.output_directory(), components, start).map(Some),
+            true => Table::open(&run.directory.output_directory(), components, start).map(Some),
             false => Ok(None),
         };
         let wanted = case.outputs.iter().map(|output| Wanted { output: output.clone(), last: WallInstant::now() });
         let settings = Settings {
-            directory: directory.output_directory(),
+            directory: run.directory.output_directory(),
             keep: usize::MAX,
             verify: Verify::None,
             threads: case.run.threads,
             fence: None,
+            tick: Some(run.heartbeat.ticker()),
         };
         Ok(Outputs { wanted: wanted.collect(), table: comm.vote(table)?, writer: Writer::new(settings), pending: None })
     }
