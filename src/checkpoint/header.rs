@@ -18,7 +18,7 @@ pub struct Header {
     pub version: String,
     /// The run that it belongs to; one name from the first step to the last, over all attempts.
     pub run_id: String,
-    /// Which attempt of the run wrote it.
+    /// The epoch of the lease that it was written under: how many holders the run has had, which a count of attempts is not.
     pub epoch: u64,
     /// The number of steps done.
     pub step: u64,

@@ -37,8 +37,8 @@ mod writer;
 
 pub use header::Header;
 pub use open::read_header;
-pub use phases::{Fence, Verify};
+pub use phases::{Fence, Tick, Verify};
 pub use reader::{Fault, Reader, Report};
-pub use restore::{Restored, restore};
+pub use restore::restore;
 pub use save::save;
 pub use writer::{Outcome, Settings, Writer};

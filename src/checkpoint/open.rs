@@ -33,7 +33,7 @@ pub(super) struct Opened {
     pub layout: Layout,
     /// The checksums of all blocks, component after component.
     pub checksums: Vec<u64>,
-    /// The costs of the blocks in the order of the chunks.
+    /// The costs of the blocks in the order of the chunks; empty where another rank opened it with HDF5.
     pub costs: Vec<f64>,
 }
 

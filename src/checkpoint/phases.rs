@@ -15,10 +15,10 @@ use super::checksum;
 use super::header::Header;
 use super::layout::Layout;
 use super::open::read_chunk;
-use super::store;
 use crate::error::{Error, Kind, Result};
 use crate::grid::random::mix;
-use crate::sys::files::{forget_cached, sync_directory};
+use crate::rundir::partial_of;
+use crate::sys::files::{forget_cached, sync_directory_of};
 
 /// How much of a checkpoint is read back from the disk before it is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,32 @@ impl Verify {
 /// Asked just before a checkpoint gets its final name; an error discards it.
 pub type Fence = std::sync::Arc<dyn Fn() -> Result<()> + Send + Sync>;
 
+/// Called for each part that is written or read, on the thread that does it: a sign that it moves.
+pub type Tick = std::sync::Arc<dyn Fn() + Send + Sync>;
+
+/// What a thread at work on a checkpoint is told by those who started it, and tells them.
+pub(super) struct Watch<'a> {
+    stop: &'a AtomicBool,
+    tick: Option<&'a Tick>,
+}
+
+impl<'a> Watch<'a> {
+    pub fn new(stop: &'a AtomicBool, tick: Option<&'a Tick>) -> Self {
+        Watch { stop, tick }
+    }
+
+    /// Another part is done: says so, and learns whether to go on.
+    fn part(&self, job: &Job) -> Result<()> {
+        if let Some(tick) = self.tick {
+            tick();
+        }
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(Error::new(Kind::Run, "the checkpoint was given up").at_path(&job.partial)),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Everything about a pending checkpoint that its threads need.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Job {
@@ -58,6 +84,10 @@ pub(super) struct Job {
 
 /// The most bytes that are written by one call, so that a thread that is told to stop does so soon.
 const LARGEST_WRITE: usize = 8 << 20;
+
+/// The most bytes that wait in memory for the disk. The system would take them all at once and then be silent for as long as
+/// a slow disk needs, which is how a stuck one looks.
+const MOST_UNSYNCED: usize = 64 << 20;
 
 impl Job {
     /// The checkpoint that will be at `path`, and whose file was just created.
@@ -76,9 +106,11 @@ impl Job {
     }
 
     /// Writes blocks that are sorted by chunk and puts them on stable storage; neighbours in the file go in one write.
-    pub fn write(&self, file: &File, chunks: &[usize], bytes: &[u8], stop: &AtomicBool) -> Result<()> {
+    pub fn write(&self, file: &File, chunks: &[usize], bytes: &[u8], watch: &Watch) -> Result<()> {
         let refused = self.refused("write the blocks of the checkpoint");
+        let not_stable = self.refused("put the blocks of the checkpoint on stable storage");
         let size = self.layout.chunk_bytes as usize;
+        let mut unsynced = 0;
         for component in 0..self.layout.fields.len() {
             let mut rest = &bytes[component * chunks.len() * size..][..chunks.len() * size];
             for run in chunks.chunk_by(|a, b| a + 1 == *b) {
@@ -86,35 +118,29 @@ impl Job {
                 rest = after;
                 let mut at = self.layout.chunk(component, run[0]).start;
                 for part in here.chunks(LARGEST_WRITE) {
-                    if stop.load(Ordering::Relaxed) {
-                        return Err(Error::new(Kind::Run, "the checkpoint was given up").at_path(&self.partial));
-                    }
+                    watch.part(self)?;
                     file.write_all_at(part, at).map_err(&refused)?;
                     at += part.len() as u64;
+                    unsynced += part.len();
+                    if unsynced >= MOST_UNSYNCED {
+                        file.sync_data().map_err(&not_stable)?;
+                        unsynced = 0;
+                    }
                 }
             }
         }
-        file.sync_all().map_err(self.refused("put the blocks of the checkpoint on stable storage"))
+        file.sync_all().map_err(not_stable)
     }
 
     /// Reads blocks back, from the disk where the system allows, and compares them with their checksums.
     ///
     /// `checksums` is the table of all blocks.
-    pub fn verify(
-        &self,
-        file: &File,
-        chunks: &[usize],
-        checksums: &[u64],
-        stop: &AtomicBool,
-        how: Verify,
-    ) -> Result<()> {
+    pub fn verify(&self, file: &File, chunks: &[usize], checksums: &[u64], watch: &Watch, how: Verify) -> Result<()> {
         forget_cached(file);
         let mut bytes = vec![0; self.layout.chunk_bytes as usize];
         for component in 0..self.layout.fields.len() {
             for &chunk in chunks.iter().filter(|&&chunk| how.wants(self.header.step, chunk)) {
-                if stop.load(Ordering::Relaxed) {
-                    return Err(Error::new(Kind::Run, "the checkpoint was given up").at_path(&self.partial));
-                }
+                watch.part(self)?;
                 read_chunk(file, &self.layout, component, chunk, &mut bytes)
                     .map_err(self.refused("read the checkpoint back"))?;
                 let found = checksum::of_block(&self.header, component, chunk, &bytes);
@@ -147,8 +173,7 @@ impl Job {
         }
         self.check_own(&std::fs::metadata(&self.partial).map_err(self.refused("look at the finished checkpoint"))?)?;
         std::fs::rename(&self.partial, &self.path).map_err(self.refused("rename the finished checkpoint"))?;
-        sync_directory(store::directory(&self.path))
-            .map_err(self.refused("put the checkpoint's name on stable storage"))
+        sync_directory_of(&self.path).map_err(self.refused("put the checkpoint's name on stable storage"))
     }
 
     /// Reads everything but the blocks back: it must be what was sealed, and what was sealed must be what was meant.
@@ -225,11 +250,4 @@ pub(super) fn refused(doing: &str, path: &Path) -> impl Fn(io::Error) -> Error +
             _ => error,
         }
     }
-}
-
-/// The path of a checkpoint while it is written.
-pub(super) fn partial_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    name.into()
 }

@@ -12,20 +12,11 @@ use crate::error::{Error, Kind, Result};
 use crate::field::{Block, Field, Scalar};
 use crate::grid::{Partition, Region, Tiling};
 
-/// What a checkpoint gives besides the field.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Restored {
-    /// What the checkpoint says about itself.
-    pub header: Header,
-    /// The measured costs of all blocks along the curve, if the blocks have the shape that they were measured with.
-    pub costs: Option<Vec<f64>>,
-}
-
-/// Fills the interiors of a field from a checkpoint; every block that is used is checked.
+/// Fills the interiors of a field from a checkpoint, and returns its header; every block that is used is checked.
 ///
 /// The checkpoint may have been written by any number of ranks and with any blocks. It must be of the same cells,
 /// components and scalar type; whether it is of the same physics is the caller's to compare. Rank 0 reads the metadata, and
-/// each rank the blocks that it needs.
+/// each rank the blocks that it needs; `tick` is called for each of them, for whoever watches that it moves.
 ///
 /// # Collective
 ///
@@ -38,15 +29,14 @@ pub fn restore<T: Scalar, const N: usize>(
     tiling: &Tiling<N>,
     partition: &Partition,
     field: &mut Field<T, N>,
-) -> Result<Restored> {
+    tick: &dyn Fn(),
+) -> Result<Header> {
     let whole = partition.blocks(communicator.rank()).eq(field.blocks().iter().map(Block::id));
     let missing = || Error::new(Kind::Internal, "the field has not the blocks of its rank");
     communicator.vote(whole.then_some(()).ok_or_else(missing))?;
     let opened = share(communicator, path.as_ref())?;
-    communicator.vote(fill(&opened, tiling, field))?;
-    let costs = (opened.header.block == tiling.shape())
-        .then(|| tiling.ids().map(|id| opened.costs[tiling.chunk(id)]).collect());
-    Ok(Restored { header: opened.header, costs })
+    communicator.vote(fill(&opened, tiling, field, tick))?;
+    Ok(opened.header)
 }
 
 /// Opens a checkpoint on rank 0 with HDF5 and on the others as plain bytes.
@@ -57,16 +47,11 @@ fn share(communicator: &Communicator, path: &Path) -> Result<Opened> {
         Err(error) => Err(error.clone().on_rank(0)),
     });
     let (header, layout): (Header, Layout) = communicator.broadcast::<Result<_>>(0, agreed)??;
-    let (mut checksums, mut costs) = match &opened {
-        Some(Ok(opened)) => {
-            let bytes = |words| bytemuck::cast_slice::<u64, u8>(words).to_vec();
-            let costs: Vec<u64> = opened.costs.iter().map(|cost| cost.to_bits()).collect();
-            (bytes(&opened.checksums), bytes(&costs))
-        }
-        _ => (Vec::new(), Vec::new()),
+    let mut checksums = match &opened {
+        Some(Ok(opened)) => bytemuck::cast_slice(&opened.checksums).to_vec(),
+        _ => Vec::new(),
     };
     communicator.broadcast_bytes(0, &mut checksums)?;
-    communicator.broadcast_bytes(0, &mut costs)?;
     communicator.vote(match opened {
         Some(opened) => opened,
         None => File::open(path).map_err(|cause| Error::io("open the checkpoint", path, &cause)).map(|file| Opened {
@@ -75,7 +60,7 @@ fn share(communicator: &Communicator, path: &Path) -> Result<Opened> {
             header,
             layout,
             checksums: bytemuck::pod_collect_to_vec(&checksums),
-            costs: bytemuck::pod_collect_to_vec(&costs),
+            costs: Vec::new(),
         }),
     })
 }
@@ -85,6 +70,7 @@ pub(super) fn fill<T: Scalar, const N: usize>(
     opened: &Opened,
     tiling: &Tiling<N>,
     field: &mut Field<T, N>,
+    tick: &dyn Fn(),
 ) -> Result<()> {
     let header = &opened.header;
     check_same_shape(header, tiling, field).map_err(|error| error.at_path(&opened.path))?;
@@ -101,6 +87,7 @@ pub(super) fn fill<T: Scalar, const N: usize>(
     let mut numbers = vec![T::default(); shape.iter().product()];
     for component in 0..header.components.len() {
         for (&chunk, indices) in &uses {
+            tick();
             opened.read_chunk(component, chunk, bytemuck::cast_slice_mut(&mut numbers))?;
             let region = stored.region(stored.block_of_chunk(chunk));
             for &index in indices {

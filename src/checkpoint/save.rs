@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicBool;
 
 use super::create::create;
 use super::header::Header;
-use super::phases::{Job, Verify, partial_of};
+use super::phases::{Job, Verify, Watch};
 use super::stage::Staging;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Field, Scalar};
 use crate::grid::Tiling;
+use crate::rundir::partial_of;
 
 /// Writes, verifies and commits a checkpoint of a field whose blocks are all here; returns the length of the file.
 ///
@@ -78,9 +79,10 @@ pub fn save<T: Scalar, const N: usize>(
     staging.fill(header, tiling, field, 1);
     let costs: Vec<f64> = (0..tiling.len()).map(|chunk| costs[tiling.block_of_chunk(chunk).index()]).collect();
     let never = AtomicBool::new(false);
+    let watch = Watch::new(&never, None);
     let result = job
-        .write(&file, &staging.chunks, bytemuck::cast_slice(&staging.numbers), &never)
-        .and_then(|()| job.verify(&file, &staging.chunks, &staging.checksums, &never, Verify::All))
+        .write(&file, &staging.chunks, bytemuck::cast_slice(&staging.numbers), &watch)
+        .and_then(|()| job.verify(&file, &staging.chunks, &staging.checksums, &watch, Verify::All))
         .and_then(|()| job.commit(&file, &staging.checksums, &costs, None));
     if result.is_err() {
         job.remove();

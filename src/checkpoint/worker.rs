@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::phases::Job;
+use super::phases::{Job, Watch};
 use super::stage::Staging;
 use super::store;
 use super::writer::Settings;
@@ -153,13 +153,14 @@ fn work<T: Scalar>(
     progress: &Progress,
 ) -> Result<()> {
     let file = file.map_or_else(|| job.open(), Ok)?;
-    job.write(&file, &staging.chunks, bytemuck::cast_slice(&staging.numbers), &progress.stop)?;
+    let watch = Watch::new(&progress.stop, settings.tick.as_ref());
+    job.write(&file, &staging.chunks, bytemuck::cast_slice(&staging.numbers), &watch)?;
     progress.set(Ok(1));
     let (mut all_checksums, mut all_costs) = (Vec::new(), Vec::new());
     while let Ok(order) = orders.recv() {
         match order {
             Order::Verify { chunks, checksums, costs } => {
-                job.verify(&file, &chunks, &checksums, &progress.stop, settings.verify)?;
+                job.verify(&file, &chunks, &checksums, &watch, settings.verify)?;
                 (all_checksums, all_costs) = (checksums, costs);
                 progress.set(Ok(2));
             }

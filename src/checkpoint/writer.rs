@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::create::create;
 use super::header::Header;
-use super::phases::{Fence, Job, Verify, partial_of};
+use super::phases::{Fence, Job, Tick, Verify};
 use super::save::check_describes;
 use super::stage::Staging;
 use super::worker::{Order, Worker};
@@ -25,7 +25,7 @@ use crate::comm::Communicator;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Field, Scalar};
 use crate::grid::{Partition, Tiling};
-use crate::rundir::checkpoint_name;
+use crate::rundir::{checkpoint_name, partial_of};
 
 /// Where checkpoints go and how they are treated.
 #[derive(Clone)]
@@ -40,6 +40,8 @@ pub struct Settings {
     pub threads: usize,
     /// Asked on rank 0 just before the commit, to keep a run that lost its lease from committing.
     pub fence: Option<Fence>,
+    /// Called for each part that is written or read back; a watchdog that knows nothing else is kept quiet by it.
+    pub tick: Option<Tick>,
 }
 
 /// How a checkpoint ended; the same on all ranks.

@@ -198,7 +198,7 @@ impl RunDirectory {
 
     /// The name of the same checkpoint while it is written.
     pub fn partial_path(&self, step: u64) -> PathBuf {
-        with_suffix(&self.checkpoint_path(step), PARTIAL)
+        partial_of(&self.checkpoint_path(step))
     }
 
     /// The complete checkpoints, newest first; none if there is no directory yet.
@@ -207,7 +207,7 @@ impl RunDirectory {
     ///
     /// An I/O error, if the directory cannot be read.
     pub fn checkpoints(&self) -> Result<Vec<CheckpointEntry>> {
-        entries_named(&self.checkpoint_directory(), step_of)
+        checkpoints_in(&self.checkpoint_directory())
     }
 
     /// The checkpoints that were never committed, newest first: being written, or left by a dead attempt.
@@ -274,6 +274,15 @@ impl RunDirectory {
     }
 }
 
+/// The complete checkpoints in a folder, newest first; none if there is no such folder.
+///
+/// # Errors
+///
+/// An I/O error, if the folder cannot be read.
+pub fn checkpoints_in(folder: &Path) -> Result<Vec<CheckpointEntry>> {
+    entries_named(folder, step_of)
+}
+
 /// The files of a folder whose names have a step, newest first; none if there is no such folder yet.
 fn entries_named(folder: &Path, step_of: impl Fn(&str) -> Option<u64>) -> Result<Vec<CheckpointEntry>> {
     let refused = |cause: std::io::Error| Error::io("list the directory", folder, &cause);
@@ -313,6 +322,11 @@ pub fn case_in(command: &[OsString]) -> Option<&Path> {
 
 /// What the name of a file ends with while it is written.
 const PARTIAL: &str = ".partial";
+
+/// The path of a file while it is written.
+pub fn partial_of(path: &Path) -> PathBuf {
+    with_suffix(path, PARTIAL)
+}
 
 /// The file name of the checkpoint taken after a step: names sort as steps do.
 pub fn checkpoint_name(step: u64) -> String {

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::directory::RunDirectory;
-use super::replace::{Durability, replace, sync_directory};
+use super::replace::{Durability, replace};
 use crate::error::{Error, Kind, Result};
+use crate::sys::files::sync_directory_of;
 
 /// What rank 0 leaves when all ranks have reached the end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,7 +71,7 @@ impl Finished {
         match std::fs::remove_file(&path) {
             Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed
-                .and_then(|()| sync_directory(&path))
+                .and_then(|()| sync_directory_of(&path))
                 .map_err(|cause| Error::io("remove the old completion record", &path, &cause)),
         }
     }

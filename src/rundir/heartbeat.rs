@@ -85,6 +85,14 @@ impl Heartbeat {
         self.pulse.progress.fetch_add(1, Relaxed);
     }
 
+    /// [`Heartbeat::progress`] for those who know nothing of heartbeats, on any thread.
+    pub fn ticker(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let pulse = Arc::clone(&self.pulse);
+        Arc::new(move || {
+            pulse.progress.fetch_add(1, Relaxed);
+        })
+    }
+
     /// Whether somebody has asked this rank to save and to end.
     ///
     /// Ranks see a request at different moments: vote before acting on it.
@@ -187,6 +195,9 @@ mod tests {
         let record = seen().unwrap();
         assert_eq!((record.rank, record.step, record.pid), (2, 41, std::process::id()));
         wait_until("the next beat", || seen().is_some_and(|later| later.beat > record.beat));
+        let tick = heartbeat.ticker();
+        std::thread::spawn(move || tick()).join().unwrap();
+        wait_until("another thread's progress", || seen().is_some_and(|later| later.progress > record.progress));
         drop(heartbeat);
         assert_eq!(seen().unwrap().phase, Phase::Ended);
     }

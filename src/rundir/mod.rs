@@ -34,7 +34,7 @@ pub mod record;
 mod replace;
 pub mod status;
 
-pub use directory::{CheckpointEntry, RunDirectory, case_in, checkpoint_name, step_of};
+pub use directory::{CheckpointEntry, RunDirectory, case_in, checkpoint_name, checkpoints_in, partial_of, step_of};
 pub use event::Event;
 pub use finished::Finished;
 pub use heartbeat::Heartbeat;

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::sys::files::sync_directory_of;
+
 /// Whether the new text must survive a power loss that comes right after.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Durability {
@@ -23,7 +25,7 @@ pub(super) fn replace(path: &Path, text: &str, durability: Durability) -> io::Re
     }
     written?;
     if durability == Durability::Lasting {
-        sync_directory(path)?;
+        sync_directory_of(path)?;
     }
     Ok(())
 }
@@ -33,12 +35,6 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-/// Makes the rename, creation or removal of `path` itself survive a power loss.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
 }
 
 fn write(path: &Path, text: &str, durability: Durability) -> io::Result<()> {

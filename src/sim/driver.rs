@@ -175,6 +175,7 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
             },
             threads: case.run.threads,
             fence: chronicle.run().fence(),
+            tick: Some(chronicle.run().heartbeat.ticker()),
         });
         let began =
             chronicle.started(&run_id, &Beginning { resumed_from, ..beginning }, clock.progress(), clock.is_over());

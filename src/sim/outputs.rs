@@ -53,7 +53,6 @@ impl<T: Scalar> Outputs<T> {
     /// # Collective
     /// Rank 0 opens the files; all get its error.
     pub fn new(comm: &Communicator, case: &Case, run: &Run, components: &[Component], start: Instant) -> Result<Self> {
-        let directory = &run.directory;
         if case.outputs.len() > MOST_OUTPUTS {
             return Err(Error::case(format!(
                 "the case asks for {} outputs; at most {MOST_OUTPUTS} can be had",
@@ -62,16 +61,17 @@ impl<T: Scalar> Outputs<T> {
         }
         let wants_totals = case.outputs.iter().any(|output| matches!(output.thing, Thing::Totals));
         let table = match wants_totals && comm.rank() == 0 {
-            true => Table::open(&directory.output_directory(), components, start).map(Some),
+            true => Table::open(&run.directory.output_directory(), components, start).map(Some),
             false => Ok(None),
         };
         let wanted = case.outputs.iter().map(|output| Wanted { output: output.clone(), last: WallInstant::now() });
         let settings = Settings {
-            directory: directory.output_directory(),
+            directory: run.directory.output_directory(),
             keep: usize::MAX,
             verify: Verify::None,
             threads: case.run.threads,
             fence: run.fence(),
+            tick: Some(run.heartbeat.ticker()),
         };
         Ok(Outputs {
             wanted: wanted.collect(),

@@ -140,8 +140,10 @@ pub(super) fn restore<M: Model<N>, const N: usize>(
     for path in &found.candidates {
         let tiling = evolution.setting.tiling.clone();
         let partition = evolution.partition.clone();
-        match checkpoint::restore(comm, path, &tiling, &partition, evolution.state_mut()) {
-            Ok(restored) => return Ok(Some(restored.header)),
+        match checkpoint::restore(comm, path, &tiling, &partition, evolution.state_mut(), &|| {
+            chronicle.run().heartbeat.progress()
+        }) {
+            Ok(header) => return Ok(Some(header)),
             Err(error) if error.kind() == Kind::Mpi => return Err(error),
             Err(error) => {
                 chronicle.rejected(path, error.message());

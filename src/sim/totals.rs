@@ -173,7 +173,9 @@ mod tests {
         };
         let mut first = Table::open(room.path(), &components, at(0)).unwrap();
         // Step 7 is there only because the attempt stopped then.
-        [0, 2, 4, 6, 7].map(|step| first.append(at(step), &total).unwrap());
+        for step in [0, 2, 4, 6, 7] {
+            first.append(at(step), &total).unwrap();
+        }
         let mut second = Table::open(room.path(), &components, at(3)).unwrap();
         assert_eq!(steps(), [0, 2, 4, 6, 7]);
         second.append(at(4), &total).unwrap();

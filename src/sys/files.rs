@@ -38,7 +38,8 @@ pub(crate) fn forget_cached(file: &File) {
     }
 }
 
-/// Puts the names in a directory on stable storage: what was created in it, renamed or removed.
-pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+/// Makes the creation, renaming or removal of `path` itself survive a power loss.
+pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(directory)?.sync_all()
 }

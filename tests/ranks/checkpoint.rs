@@ -6,12 +6,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use steadfast::checkpoint::{Header, Outcome, Reader, Settings, Verify, Writer, restore, store};
+use steadfast::checkpoint::{Header, Outcome, Reader, Settings, Verify, Writer, restore};
 use steadfast::comm::{Communicator, Mpi, install_panic_hook};
 use steadfast::error::{Error, Kind};
 use steadfast::field::{Component, Field, Scalar};
 use steadfast::grid::{Cell, Grid, Partition, Tiling, Vector, random};
+use steadfast::rundir::checkpoints_in;
 
 use super::Check;
 
@@ -45,7 +47,7 @@ impl Shared {
     }
 
     fn writer<T: Scalar>(&self, verify: Verify) -> Writer<T> {
-        Writer::new(Settings { directory: self.path.clone(), keep: 2, verify, threads: 2, fence: None })
+        Writer::new(Settings { directory: self.path.clone(), keep: 2, verify, threads: 2, fence: None, tick: None })
     }
 }
 
@@ -157,14 +159,20 @@ fn check_restore<T: Scalar, const N: usize>(
     let path = committed(part.write(world, &mut shared.writer(Verify::All), 5));
     for (seed, &other) in others.iter().chain([&block]).enumerate() {
         let mut back = Part::<T, N>::new(world, cells, other, 2 + seed as u64);
-        let restored = restore(world, &path, &back.tiling, &back.partition, &mut back.field).unwrap();
+        let ticks = AtomicUsize::new(0);
+        let tick = || {
+            ticks.fetch_add(1, Relaxed);
+        };
+        let restored = restore(world, &path, &back.tiling, &back.partition, &mut back.field, &tick).unwrap();
+        assert_eq!(ticks.into_inner() > 0, !back.field.blocks().is_empty(), "whoever watches sees it move");
         assert_eq!(back.fingerprint(world), part.fingerprint(world));
-        assert_eq!(restored.header, part.header(5));
-        assert_eq!(restored.costs, (back.tiling.shape() == part.tiling.shape()).then_some(part.costs.clone()));
+        assert_eq!(restored, part.header(5));
     }
     if world.is_root() {
         let reader = Reader::open(&path).unwrap();
         assert_eq!(reader.verify().unwrap().faults, []);
+        let costs: Vec<_> = part.tiling.ids().map(|id| reader.costs()[part.tiling.chunk(id)]).collect();
+        assert_eq!(costs, part.costs);
     }
     let mut sum = [part.field.fingerprint(&part.tiling)];
     world.sum_u64_wrapping(&mut sum).unwrap();
@@ -213,7 +221,7 @@ fn old_checkpoints_go_and_the_last_stay(world: &Communicator) {
     for step in [10, 20, 30, 40] {
         committed(part.write(world, &mut writer, step));
     }
-    let left: Vec<_> = store::list(&shared.path).unwrap().into_iter().map(|(step, _)| step).collect();
+    let left: Vec<_> = checkpoints_in(&shared.path).unwrap().into_iter().map(|entry| entry.step).collect();
     assert_eq!(left, [40, 30]);
     world.barrier().unwrap();
 }
@@ -286,15 +294,21 @@ fn a_file_that_another_attempt_replaced_is_not_committed(world: &Communicator) {
 fn a_closed_fence_discards_on_all_ranks(world: &Communicator) {
     let shared = Shared::new(world);
     let part = Part::<f64, 1>::new(world, [100], [10], 1).filled();
+    let ticks = Arc::new(AtomicUsize::new(0));
+    let counted = ticks.clone();
     let mut writer = Writer::new(Settings {
         directory: shared.path.clone(),
         keep: 2,
         verify: Verify::None,
         threads: 1,
         fence: Some(Arc::new(|| Err(Error::new(Kind::Run, "the lease is lost")))),
+        tick: Some(Arc::new(move || {
+            counted.fetch_add(1, Relaxed);
+        })),
     });
     let why = discarded(world, &shared, part.write(world, &mut writer, 9));
     assert!(why.contains("the lease is lost") && why.contains("rank 0"), "{why}");
+    assert_eq!(ticks.load(Relaxed) > 0, !part.field.blocks().is_empty(), "whoever watches saw it move");
 }
 
 fn a_damaged_checkpoint_is_the_same_error_on_all_ranks(world: &Communicator) {
@@ -309,7 +323,7 @@ fn a_damaged_checkpoint_is_the_same_error_on_all_ranks(world: &Communicator) {
                 flip(&path, at);
             }
             world.barrier().unwrap();
-            let result = restore(world, &path, &part.tiling, &part.partition, &mut part.field);
+            let result = restore(world, &path, &part.tiling, &part.partition, &mut part.field, &|| ());
             let text = result.map_or_else(|error| error.to_string(), |_| "sound".into());
             let all = world.all_gather_bytes(text.as_bytes()).unwrap();
             assert!(all.iter().all(|other| other == text.as_bytes()), "byte {at}: {all:?}");
@@ -323,12 +337,12 @@ fn a_checkpoint_of_another_grid_is_refused(world: &Communicator) {
     let path =
         committed(Part::<f64, 2>::new(world, [32, 32], [8, 8], 1).write(world, &mut shared.writer(Verify::All), 5));
     let mut larger = Part::<f64, 2>::new(world, [33, 32], [8, 8], 1);
-    let error = restore(world, &path, &larger.tiling, &larger.partition, &mut larger.field).unwrap_err();
+    let error = restore(world, &path, &larger.tiling, &larger.partition, &mut larger.field, &|| ()).unwrap_err();
     assert!(error.to_string().contains("[32, 32]") && error.to_string().contains("[33, 32]"), "{error}");
     let mut flat = Part::<f64, 1>::new(world, [1024], [8], 1);
-    assert!(restore(world, &path, &flat.tiling, &flat.partition, &mut flat.field).is_err());
+    assert!(restore(world, &path, &flat.tiling, &flat.partition, &mut flat.field, &|| ()).is_err());
     let mut narrow = Part::<f32, 2>::new(world, [32, 32], [8, 8], 1);
-    assert!(restore(world, &path, &narrow.tiling, &narrow.partition, &mut narrow.field).is_err());
+    assert!(restore(world, &path, &narrow.tiling, &narrow.partition, &mut narrow.field, &|| ()).is_err());
 }
 
 fn an_unfinished_checkpoint_leaves_nothing_when_it_is_dropped(world: &Communicator) {
