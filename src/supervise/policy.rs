@@ -85,6 +85,12 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// Whether the ranks have done something that a start from the beginning would do away with; `before` are the
+    /// checkpoints that were there before the attempt. The ranks' word for it may be lost, so any trace will do.
+    pub fn has_begun(&self, before: &BTreeSet<u64>) -> bool {
+        self.start != Start::Never || self.step > 0 || !self.checkpoints.is_subset(before)
+    }
+
     fn newest_checkpoint(&self) -> Option<u64> {
         self.checkpoints.last().copied()
     }
@@ -357,6 +363,21 @@ mod tests {
                 let Decision::Stop { exit_code: 1, why } = decision else { panic!("{decision:?}") };
                 assert!(why.contains("step 100, and has no other") && why.contains("nothing is discarded"), "{why}");
             }
+        }
+    }
+
+    #[test]
+    fn any_trace_of_work_tells_that_a_run_has_begun() {
+        let before = BTreeSet::from([10, 20]);
+        for (seen, begun, rule) in [
+            (died(Start::Never, [10, 20]), false, "nothing happened"),
+            (died(Start::Never, [10]), false, "not all old checkpoints are discarded yet: the wish still stands"),
+            (died(Start::Fresh, [10]), true, "the ranks say so"),
+            (Observation { step: 1, ..died(Start::Never, []) }, true, "a step was seen"),
+            (died(Start::Never, [10, 20, 30]), true, "there is a newer checkpoint"),
+            (died(Start::Never, [5]), true, "there is a new one, though an older step's"),
+        ] {
+            assert_eq!(seen.has_begun(&before), begun, "{rule}");
         }
     }
 
