@@ -34,12 +34,12 @@ pub struct Args {
 /// A bad command, if the directory holds no run; an I/O error, if a file cannot be removed.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let run = RunDirectory::open(&args.dir)?;
-    // With the lease in hand no attempt can begin to write what is about to be removed.
-    let lease = match args.dry_run || Lease::holder_of(&run.lease()).is_some() {
-        true => None,
-        false => Lease::of_attempt(&run).ok(),
-    };
-    let nobody_runs = lease.is_some() || (args.dry_run && Lease::holder_of(&run.lease()).is_none());
+    let mut nobody_runs = [run.supervisor_lock(), run.lease()].iter().all(|path| Lease::holder_of(path).is_none());
+    // With both leases in hand no attempt can begin to write what is about to be removed. The supervisor's comes first:
+    // between two attempts it alone is held, and whoever takes the other one then stands in the way of the next.
+    let leases = (nobody_runs && !args.dry_run)
+        .then(|| Lease::of_supervisor(&run).and_then(|supervisor| Ok((supervisor, Lease::of_attempt(&run)?))));
+    nobody_runs &= leases.as_ref().is_none_or(Result::is_ok);
     let mut doomed: Vec<CheckpointEntry> = run.checkpoints()?.into_iter().skip(args.keep as usize).collect();
     if nobody_runs {
         doomed.extend(run.partials()?);
@@ -104,6 +104,15 @@ mod tests {
         let _lease = Lease::of_attempt(&run).unwrap();
         prune(&run, false);
         assert_eq!(steps(run.partials().unwrap()), [5]);
+    }
+
+    #[test]
+    fn a_supervisor_between_two_attempts_finds_the_lease_free() {
+        let (_room, run) = room();
+        let _supervisor = Lease::of_supervisor(&run).unwrap();
+        prune(&run, false);
+        assert_eq!(steps(run.partials().unwrap()), [5]);
+        assert_eq!(Lease::of_attempt(&run).unwrap().epoch(), 1, "nobody took it before");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::monitor::ScreenMonitor;
 use super::program::program_name;
 use crate::comm::{Communicator, Mpi, install_panic_hook};
-use crate::config::{self, Source, parse_duration};
+use crate::config::{self, Case, Source, parse_duration};
 use crate::error::{Error, Kind, Result};
 use crate::field::Record;
 use crate::rundir::{Event, Heartbeat, Journal, Lease, Orders, RunDirectory};
@@ -101,22 +101,48 @@ impl Launch<'_> {
     /// # Collective
     /// All ranks must call it.
     pub fn simulate<M: Model<N>, const N: usize>(&self) -> Result<Outcome> {
-        let Launch { args, comm, source } = self;
-        // The model may look at files that not every node has.
-        let checked = config::check::<M>(source, &M::components(), <M::State as Record>::kind());
-        let (case, model) = comm.vote(checked.and_then(|(case, model)| model.check().map(|()| (case, model))))?;
+        let Launch { args, comm, .. } = self;
         let directory = RunDirectory::choose(args.dir.as_deref(), &args.case);
-        let mut orders = Orders::from_environment(&directory)?;
-        let lease =
-            comm.vote(if comm.is_root() { self.take(&directory, &orders).map(Some) } else { Ok(None) })?.map(Arc::new);
-        let attempt = comm.broadcast(0, comm.is_root().then_some(orders.attempt))?;
+        let mut orders = comm.vote(Orders::from_environment(&directory))?;
+        orders.attempt = comm.broadcast(0, comm.is_root().then_some(orders.attempt))?;
+        let (journal, copy) = (Journal::new(&directory, orders.attempt), directory.case());
+        let taken = self.check::<M, N>().and_then(|(case, model)| {
+            let lease = if comm.is_root() { self.take(&directory, &orders).map(Some) } else { Ok(None) };
+            Ok((case, model, comm.vote(lease)?.map(Arc::new)))
+        });
+        // A run in other hands keeps its own journal, unless this attempt is one of its supervisor's.
+        let journals = comm.is_root() && (taken.is_ok() || orders.supervised());
+        let mut monitor = if args.quiet || !comm.is_root() { ScreenMonitor::quiet() } else { ScreenMonitor::new() };
+        let begun = taken.and_then(|(case, model, lease)| {
+            let run = self.begin(directory, orders, lease)?;
+            Simulation::<M, N>::new(comm, case, model, run, &mut monitor)
+        });
+        let simulation = begun.inspect_err(|error| {
+            // The supervisor reads from it whether another attempt can help; once it runs, the simulation tells itself.
+            if journals {
+                journal.append(Event::Failed { error: error.clone() });
+            }
+        })?;
+        // Only now is it known that the run directory is this case's.
+        comm.vote(if comm.is_root() { self.keep_case(&copy) } else { Ok(()) })?;
+        simulation.run()
+    }
+
+    /// The case for a model, and the model, both found good.
+    fn check<M: Model<N>, const N: usize>(&self) -> Result<(Case, M)> {
+        let checked = config::check::<M>(&self.source, &M::components(), <M::State as Record>::kind());
+        // The model may look at files that not every node has.
+        self.comm.vote(checked.and_then(|(case, model)| model.check().map(|()| (case, model))))
+    }
+
+    /// Shows this rank alive, and gathers what the simulation must know of its surroundings.
+    fn begin(&self, directory: RunDirectory, orders: Orders, lease: Option<Arc<Lease>>) -> Result<Run> {
+        let Launch { args, comm, source } = self;
         let epoch = comm.broadcast(0, lease.as_ref().map(|lease| lease.epoch()))?;
-        orders.attempt = attempt;
         let heartbeat = comm.vote(Heartbeat::start(&directory, comm.rank(), &orders))?;
         let stops = comm.vote(Stops::listen(heartbeat.stop_flag(), args.time_limit))?;
         let start = if args.fresh { Start::Fresh } else { Start::Continue };
-        let (journal, copy) = (Journal::new(&directory, attempt), directory.case());
-        let run = Run {
+        Ok(Run {
             program: program_name(),
             case_directory: source.resolve(Path::new("")),
             directory,
@@ -126,17 +152,7 @@ impl Launch<'_> {
             lease,
             heartbeat,
             stops,
-        };
-        let mut monitor = if args.quiet || !comm.is_root() { ScreenMonitor::quiet() } else { ScreenMonitor::new() };
-        let simulation = Simulation::<M, N>::new(comm, case, model, run, &mut monitor).inspect_err(|error| {
-            // The supervisor reads from it whether another attempt can help.
-            if comm.is_root() {
-                journal.append(Event::Failed { error: error.clone() });
-            }
-        })?;
-        // Only now is it known that the run directory is this case's.
-        comm.vote(if comm.is_root() { self.keep_case(&copy) } else { Ok(()) })?;
-        simulation.run()
+        })
     }
 
     /// Keeps the case as submitted beside what comes of it.
@@ -147,7 +163,10 @@ impl Launch<'_> {
     /// Takes the run directory for this attempt; only rank 0 does.
     fn take(&self, directory: &RunDirectory, orders: &Orders) -> Result<Lease> {
         directory.create()?;
-        let lease = Lease::of_attempt(directory)?;
+        let lease = match orders.supervised() {
+            true => Lease::of_supervised_attempt(directory)?,
+            false => Lease::of_attempt(directory)?,
+        };
         directory.begin(orders)?;
         // Whoever holds the lease knows that nobody writes to what an earlier attempt left half done.
         directory.sweep()?;

@@ -51,7 +51,7 @@ impl Finished {
     pub fn read(run: &RunDirectory) -> Result<Option<Finished>> {
         let path = run.finished();
         let text = match std::fs::read_to_string(&path) {
-            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
             text => text.map_err(|cause| Error::io("read the completion record", &path, &cause))?,
         };
         serde_json::from_str(&text).map(Some).map_err(|cause| {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::RunDirectory;
 use super::event::Event;
+use super::finished::Finished;
 use crate::error::{Error, Result};
 
 /// One line of the journal.
@@ -62,16 +63,26 @@ impl Journal {
     pub fn read(run: &RunDirectory) -> Result<Vec<Entry>> {
         let path = run.journal();
         let bytes = match std::fs::read(&path) {
-            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(Vec::new());
+            }
             bytes => bytes.map_err(|cause| Error::io("read the journal", &path, &cause))?,
         };
         Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
 
-    /// The number of the last attempt that left a trace; 0 if none did.
-    pub fn last_attempt(run: &RunDirectory) -> u32 {
-        let entries = Self::read(run).unwrap_or_default();
-        entries.iter().map(|entry| entry.attempt).max().unwrap_or(0)
+    /// The number of the last attempt that left a trace, here or in the completion record; 0 if none did.
+    ///
+    /// The completion record counts because the journal may be lost: a new attempt must not have the number of the old
+    /// one that it tells of, or else it would be taken for finished.
+    ///
+    /// # Errors
+    ///
+    /// An I/O error, if the journal or the record is there and cannot be read; a run error, if the record is damaged.
+    pub fn last_attempt(run: &RunDirectory) -> Result<u32> {
+        let told = Self::read(run)?.iter().map(|entry| entry.attempt).max();
+        let finished = Finished::read(run)?.map(|record| record.attempt);
+        Ok(told.max(finished).unwrap_or(0))
     }
 
     fn try_append(&self, event: Event) -> io::Result<()> {
@@ -156,7 +167,7 @@ mod tests {
         let entries = Journal::read(&run).unwrap();
         assert!(entries.iter().all(|entry| entry.attempt == 3));
         assert_eq!(entries.into_iter().map(|entry| entry.event).collect::<Vec<_>>(), events);
-        assert_eq!(Journal::last_attempt(&run), 3);
+        assert_eq!(Journal::last_attempt(&run).unwrap(), 3);
     }
 
     #[test]
@@ -194,6 +205,31 @@ mod tests {
     #[test]
     fn a_journal_that_cannot_be_written_ends_nothing() {
         Journal::new(&RunDirectory::new("/nonexistent"), 1).append(stopped(1));
-        assert_eq!(Journal::last_attempt(&RunDirectory::new("/nonexistent")), 0);
+        assert_eq!(Journal::last_attempt(&RunDirectory::new("/nonexistent")).unwrap(), 0);
+    }
+
+    #[test]
+    fn no_attempt_has_the_number_of_one_that_finished_even_if_the_journal_is_lost() {
+        let (_room, run) = room();
+        let record = Finished {
+            run_id: "r".into(),
+            attempt: 5,
+            step: 1,
+            time: 1.0,
+            state_hash: 1,
+            wall_seconds: 1.0,
+            at: Timestamp::UNIX_EPOCH,
+        };
+        record.write(&run).unwrap();
+        assert_eq!(Journal::last_attempt(&run).unwrap(), 5);
+        Journal::new(&run, 7).append(stopped(1));
+        assert_eq!(Journal::last_attempt(&run).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_journal_that_is_there_and_cannot_be_read_is_an_error() {
+        let (_room, run) = room();
+        std::fs::create_dir(run.journal()).unwrap();
+        assert_eq!(Journal::last_attempt(&run).unwrap_err().kind(), Kind::Io);
     }
 }

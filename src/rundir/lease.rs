@@ -20,6 +20,10 @@ use crate::sys::process::host;
 /// How long to wait for a holder that is just dying, or for a reader that just looks.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long to wait when a supervisor has launched us: a rank 0 of the last attempt may still be dying on another host,
+/// where its supervisor can neither see nor kill it.
+const SUPERVISED_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The text has one size, so that a new one replaces the old whole within one disk sector.
 const TEXT_BYTES: usize = 256;
 
@@ -51,11 +55,16 @@ impl Lease {
     ///
     /// A run error that names the holder, if somebody else has it; an I/O error, if the file system refuses.
     pub fn of_attempt(run: &RunDirectory) -> Result<Lease> {
-        Self::acquire(
-            run.lease(),
-            "the run",
-            "wait until it ends, ask it to stop (steadfast status tells more), or use another --dir",
-        )
+        Self::for_attempt(run, PATIENCE)
+    }
+
+    /// Takes the lease of an attempt that a supervisor launched, with more patience: the last one may still be dying.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lease::of_attempt`].
+    pub fn of_supervised_attempt(run: &RunDirectory) -> Result<Lease> {
+        Self::for_attempt(run, SUPERVISED_PATIENCE)
     }
 
     /// Takes the lease of the supervisor.
@@ -66,6 +75,7 @@ impl Lease {
     pub fn of_supervisor(run: &RunDirectory) -> Result<Lease> {
         Self::acquire(
             run.supervisor_lock(),
+            PATIENCE,
             "the supervision of the run",
             "look at it with steadfast status, stop it with SIGTERM, or use another --dir",
         )
@@ -110,11 +120,20 @@ impl Lease {
         }
     }
 
-    fn acquire(path: PathBuf, what: &str, hint: &str) -> Result<Lease> {
+    fn for_attempt(run: &RunDirectory, patience: Duration) -> Result<Lease> {
+        Self::acquire(
+            run.lease(),
+            patience,
+            "the run",
+            "wait until it ends, ask it to stop (steadfast status tells more), or use another --dir",
+        )
+    }
+
+    fn acquire(path: PathBuf, patience: Duration, what: &str, hint: &str) -> Result<Lease> {
         let refused = |cause: &io::Error| Error::io("take the lease", &path, cause);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = open.map_err(|cause| refused(&cause))?;
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience;
         while let Err(cause) = file.try_lock() {
             match cause {
                 TryLockError::WouldBlock if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
@@ -184,6 +203,21 @@ mod tests {
         assert_eq!(Lease::holder_of(&run.lease()).unwrap().epoch, 1);
         assert!(Lease::of_supervisor(&run).is_ok());
         lease.check().unwrap();
+    }
+
+    #[test]
+    fn a_supervised_attempt_waits_for_the_last_one_to_die() {
+        let room = tempfile::tempdir().unwrap();
+        let run = RunDirectory::new(room.path());
+        let dying = Lease::of_attempt(&run).unwrap();
+        let next = std::thread::spawn({
+            let run = run.clone();
+            move || Lease::of_supervised_attempt(&run).map(|lease| lease.epoch())
+        });
+        // Longer than somebody waits who was not launched by a supervisor.
+        assert!(Lease::of_attempt(&run).is_err());
+        drop(dying);
+        assert_eq!(next.join().unwrap().unwrap(), 2);
     }
 
     #[test]

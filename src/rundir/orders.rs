@@ -36,14 +36,16 @@ impl Orders {
         Ok(Orders { attempt, skip_checkpoints, supervisor: Some(this) })
     }
 
-    /// Reads the orders from the environment; without a supervisor the attempt is the one after the journal's last.
+    /// Reads the orders from the environment; without a supervisor the attempt is the one after the last that left a
+    /// trace.
     ///
     /// Without a supervisor ranks may read the journal at different moments: the count of rank 0 holds, and it should
     /// tell the others.
     ///
     /// # Errors
     ///
-    /// A run error, if a variable of this crate holds what its supervisor never writes.
+    /// A run error, if a variable of this crate holds what its supervisor never writes; without a supervisor also as
+    /// [`Journal::last_attempt`].
     pub fn from_environment(run: &RunDirectory) -> Result<Orders> {
         Self::parse(|name| std::env::var(name).ok().filter(|value| !value.is_empty()), run)
     }
@@ -102,7 +104,7 @@ impl Orders {
         };
         let attempt = match read(ATTEMPT_VARIABLE) {
             Some(value) => value.parse().map_err(|_| bad(ATTEMPT_VARIABLE, &value, "a number"))?,
-            None => Journal::last_attempt(run) + 1,
+            None => Journal::last_attempt(run)? + 1,
         };
         let skip_checkpoints = match read(SKIP_VARIABLE) {
             Some(value) => value

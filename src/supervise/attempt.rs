@@ -284,7 +284,7 @@ impl Attempt<'_> {
             start,
             step,
             finished,
-            newest_checkpoint: run.checkpoints()?.first().map(|entry| entry.step),
+            checkpoints: run.checkpoints()?.into_iter().map(|entry| entry.step).collect(),
             error,
             saved,
             stop_asked: self.stop.take().map(|stop| stop.reason).or_else(requested),

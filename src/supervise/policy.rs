@@ -8,8 +8,9 @@
 //! 4. The ranks say something that no relaunch can mend (no good checkpoint, the run in other hands): stop.
 //! 5. The same inadmissible state twice: it is in the physics, not in the machine: stop.
 //! 6. An older checkpoint than a poisonous one was tried, and the run died again without progress: stop.
-//! 7. As many failures in a row without progress as are allowed: stop.
-//! 8. Otherwise relaunch; not from a checkpoint after which the run has died twice without progress.
+//! 7. All checkpoints are poisonous: stop. To start over would discard them, and that is for the user to say.
+//! 8. As many failures in a row without progress as are allowed: stop.
+//! 9. Otherwise relaunch; not from a checkpoint after which the run has died twice without progress.
 //!
 //! Progress is a checkpoint newer than all before: it refills the budget and clears the suspicion. Steps computed and
 //! lost again are none.
@@ -73,14 +74,26 @@ pub struct Observation {
     pub step: u64,
     /// Whether the run is finished, by its completion record.
     pub finished: bool,
-    /// The newest checkpoint that the run directory holds.
-    pub newest_checkpoint: Option<u64>,
+    /// The steps of the checkpoints that the run directory holds.
+    pub checkpoints: BTreeSet<u64>,
     /// The error that the ranks agreed on, if they told one.
     pub error: Option<Error>,
     /// Why the ranks stopped after saving, if they say that they did.
     pub saved: Option<String>,
     /// Who asked for a stop, if anybody did.
     pub stop_asked: Option<String>,
+}
+
+impl Observation {
+    /// Whether the ranks have done something that a start from the beginning would do away with; `before` are the
+    /// checkpoints that were there before the attempt. The ranks' word for it may be lost, so any trace will do.
+    pub fn has_begun(&self, before: &BTreeSet<u64>) -> bool {
+        self.start != Start::Never || self.step > 0 || !self.checkpoints.is_subset(before)
+    }
+
+    fn newest_checkpoint(&self) -> Option<u64> {
+        self.checkpoints.last().copied()
+    }
 }
 
 /// What to do next, and why.
@@ -139,8 +152,8 @@ impl History {
             self.newest_checkpoint = None;
         }
         self.has_started |= failed.start != Start::Never;
-        if failed.newest_checkpoint > self.newest_checkpoint {
-            self.newest_checkpoint = failed.newest_checkpoint;
+        if failed.newest_checkpoint() > self.newest_checkpoint {
+            self.newest_checkpoint = failed.newest_checkpoint();
             self.failures = 0;
             self.deaths_after.clear();
         } else {
@@ -170,7 +183,7 @@ pub fn decide(history: &History, seen: &Observation) -> Decision {
         let saved = if seen.saved.is_some() { "" } else { ", before the ranks could save" };
         return stop(
             75,
-            format!("stopped{saved} ({reason}); the run can go on from {}", place(seen.newest_checkpoint)),
+            format!("stopped{saved} ({reason}); the run can go on from {}", place(seen.newest_checkpoint())),
         );
     }
     if let Some(Kind::Checkpoint | Kind::Run) = kind {
@@ -189,11 +202,15 @@ pub fn decide(history: &History, seen: &Observation) -> Decision {
     if !progress && seen.start != Start::Never && !poison.is_empty() {
         return stop(1, format!("the run died twice after {}, and again when started before it", places(&poison)));
     }
+    let new_poison = next.poison();
+    if !seen.checkpoints.is_empty() && seen.checkpoints.is_subset(&new_poison) {
+        let why = format!("the run died twice after {}, and has no other to start from", places(&new_poison));
+        return stop(1, format!("{why}{}; look at what ends it (nothing is discarded)", told(seen)));
+    }
     if next.failures >= next.failures_allowed {
         let failures = if next.failures == 1 { "failure" } else { "failures in a row" };
         return stop(1, format!("{} {failures} without a newer checkpoint{}", next.failures, told(seen)));
     }
-    let new_poison = next.poison();
     if new_poison != poison {
         let why = format!("the run died twice after {}: starting before it", places(&new_poison));
         return Decision::Relaunch { why };
@@ -227,13 +244,13 @@ mod tests {
 
     use super::*;
 
-    fn died(start: Start, newest_checkpoint: Option<u64>) -> Observation {
+    fn died(start: Start, checkpoints: impl IntoIterator<Item = u64>) -> Observation {
         Observation {
             end: End::Exited(137),
             start,
             step: 0,
             finished: false,
-            newest_checkpoint,
+            checkpoints: checkpoints.into_iter().collect(),
             error: None,
             saved: None,
             stop_asked: None,
@@ -312,10 +329,10 @@ mod tests {
     #[test]
     fn a_poisonous_checkpoint_is_passed_over_once_and_then_the_run_stops() {
         let mut history = History::new(9, Some(100));
-        let attempts = [died(Start::From(100), Some(100)), died(Start::From(100), Some(100))];
+        let attempts = [died(Start::From(100), [50, 100]), died(Start::From(100), [50, 100])];
         assert_eq!(play(&mut history, attempts), (2, None));
         assert_eq!(history.poison(), BTreeSet::from([100]));
-        let decision = decide(&history, &died(Start::From(50), Some(100)));
+        let decision = decide(&history, &died(Start::From(50), [50, 100]));
         let Decision::Stop { exit_code: 1, why } = decision else { panic!("{decision:?}") };
         assert!(why.contains("step 100"), "{why}");
     }
@@ -323,18 +340,45 @@ mod tests {
     #[test]
     fn a_run_that_gets_past_the_poison_is_trusted_again() {
         let mut history = History::new(9, Some(100));
-        let attempts = [100, 100, 50].map(|step| died(Start::From(step), Some(if step == 50 { 150 } else { 100 })));
+        let attempts = [(100, 100), (100, 100), (50, 150)].map(|(step, newest)| died(Start::From(step), [50, newest]));
         assert_eq!(play(&mut history, attempts), (3, None));
         assert!(history.poison().is_empty());
     }
 
     #[test]
-    fn a_poisonous_only_checkpoint_leads_back_to_the_start() {
-        let mut history = History::new(9, Some(100));
-        let attempts = [died(Start::From(100), Some(100)), died(Start::From(100), Some(100))];
-        play(&mut history, attempts);
-        let again = died(Start::Fresh, Some(100));
-        assert_eq!(exit_code(&decide(&history, &again)), Some(1));
+    fn nobody_is_sent_to_start_where_nothing_but_poison_is_left() {
+        let twice_from = |step, left: &[u64]| {
+            let seen = died(Start::From(step), left.iter().copied());
+            play(&mut History::new(9, left.last().copied()), [seen.clone(), seen])
+        };
+        for (left, stops, rule) in [
+            (&[100][..], true, "the only checkpoint is poison: the ranks would refuse to start over"),
+            (&[50, 100][..], false, "the one before is worth a try"),
+            (&[100, 150][..], false, "so is a newer one, if the ranks passed over it"),
+            (&[][..], false, "with no checkpoint left the run begins at time 0 by itself"),
+        ] {
+            let (relaunches, end) = twice_from(100, left);
+            assert_eq!((relaunches, end.is_some()), (if stops { 1 } else { 2 }, stops), "{rule}");
+            if let Some(decision) = end {
+                let Decision::Stop { exit_code: 1, why } = decision else { panic!("{decision:?}") };
+                assert!(why.contains("step 100, and has no other") && why.contains("nothing is discarded"), "{why}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_trace_of_work_tells_that_a_run_has_begun() {
+        let before = BTreeSet::from([10, 20]);
+        for (seen, begun, rule) in [
+            (died(Start::Never, [10, 20]), false, "nothing happened"),
+            (died(Start::Never, [10]), false, "not all old checkpoints are discarded yet: the wish still stands"),
+            (died(Start::Fresh, [10]), true, "the ranks say so"),
+            (Observation { step: 1, ..died(Start::Never, []) }, true, "a step was seen"),
+            (died(Start::Never, [10, 20, 30]), true, "there is a newer checkpoint"),
+            (died(Start::Never, [5]), true, "there is a new one, though an older step's"),
+        ] {
+            assert_eq!(seen.has_begun(&before), begun, "{rule}");
+        }
     }
 
     #[test]
@@ -370,7 +414,7 @@ mod tests {
             attempts in prop::collection::vec(any_failure(), 0..30),
         ) {
             let attempts: Vec<_> =
-                attempts.into_iter().map(|seen| Observation { newest_checkpoint: newest, ..seen }).collect();
+                attempts.into_iter().map(|seen| Observation { checkpoints: newest.into_iter().collect(), ..seen }).collect();
             // To start over, as the user may ask once, counts as progress once.
             let first = attempts.iter().map(|seen| seen.start).find(|&start| start != Start::Never);
             let budgets = if first == Some(Start::Fresh) { 2 } else { 1 };

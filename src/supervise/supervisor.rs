@@ -1,12 +1,13 @@
 //! The supervisor's loop: attempt, decision, attempt, until the run is finished or there is a reason to stop.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::attempt;
 use super::launcher::Launcher;
-use super::policy::{Decision, History, Observation, Start, decide};
+use super::policy::{Decision, History, Observation, decide};
 use super::signals::{StopSignals, Wish};
 use crate::error::{Error, Kind, Result};
 use crate::rundir::{Event, Journal, Lease, Orders, RunDirectory};
@@ -63,8 +64,9 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
     // A request that is older than this launch was meant for another.
     run.withdraw_stop_request()?;
     let mut command = plan.command.clone();
-    let mut history = History::new(plan.failures_allowed, newest_checkpoint(run)?);
-    for number in Journal::last_attempt(run) + 1.. {
+    let found: BTreeSet<u64> = run.checkpoints()?.into_iter().map(|entry| entry.step).collect();
+    let mut history = History::new(plan.failures_allowed, found.last().copied());
+    for number in Journal::last_attempt(run)? + 1.. {
         let orders = Orders::from_this_supervisor(number, history.poison())?;
         let journal = Journal::new(run, number);
         tell(&format!("attempt {number}: {} on {} ranks: {}", words(&command), plan.ranks, plan.launcher));
@@ -100,7 +102,7 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
                 tell(&format!("attempt {number}: {}; relaunching from {place} ({why})", outcome(&seen)));
             }
         }
-        if seen.start != Start::Never {
+        if seen.has_begun(&found) {
             command.retain(|word| word != FRESH);
         }
     }
@@ -113,10 +115,6 @@ fn outcome(seen: &Observation) -> String {
         Some(error) => format!("{}; the ranks say: {}", seen.end, error.message()),
         None => seen.end.to_string(),
     }
-}
-
-fn newest_checkpoint(run: &RunDirectory) -> Result<Option<u64>> {
-    Ok(run.checkpoints()?.first().map(|entry| entry.step))
 }
 
 /// Where the ranks will begin, as far as can be told without looking into the checkpoints.
