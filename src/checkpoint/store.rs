@@ -1,4 +1,4 @@
-//! The checkpoints of a directory: which of them are kept.
+//! The checkpoints of a directory: which of them are kept, and which no longer count.
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,23 @@ pub(super) fn retain(directory: &Path, step: u64, keep: usize) -> Result<()> {
     }
 }
 
+/// Renames a damaged checkpoint to `NAME.bad` in its directory, and returns its new path.
+///
+/// It is then no checkpoint any more: it is neither kept nor removed as one, and no restart looks at it. Whoever wants to
+/// find out what happened to it still can.
+///
+/// # Errors
+/// If it cannot be renamed, or the renaming cannot be put on stable storage.
+pub fn set_aside(path: &Path) -> Result<PathBuf> {
+    let mut bad = path.as_os_str().to_owned();
+    bad.push(".bad");
+    let bad = PathBuf::from(bad);
+    std::fs::rename(path, &bad)
+        .and_then(|()| sync_directory_of(path))
+        .map_err(|cause| Error::io("set the damaged checkpoint aside", path, &cause))?;
+    Ok(bad)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +63,23 @@ mod tests {
         retain(directory.path(), 50, 0).unwrap();
         assert_eq!(steps(directory.path()), [50, 40]);
         assert!(directory.path().join("notes.txt").exists());
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_that_was_set_aside_takes_no_place_among_the_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |step| directory.path().join(checkpoint_name(step));
+        for step in [10, 20, 30] {
+            std::fs::write(path(step), step.to_string()).unwrap();
+        }
+        let bad = set_aside(&path(30)).unwrap();
+        assert_eq!(bad, directory.path().join("step-0000000030.h5.bad"));
+        std::fs::write(path(40), "").unwrap();
+        retain(directory.path(), 40, 2).unwrap();
+        assert_eq!(steps(directory.path()), [40, 20]);
+        assert_eq!(std::fs::read_to_string(&bad).unwrap(), "30", "it stays for whoever wants to know");
+        let error = set_aside(&path(30)).unwrap_err();
+        assert!(error.to_string().contains("step-0000000030.h5"), "{error}");
     }
 
     #[test]

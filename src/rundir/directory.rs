@@ -109,8 +109,13 @@ impl RunDirectory {
     ///
     /// # Errors
     ///
-    /// An I/O error that names the folder: no permission, a read-only or full file system, a file in the way.
+    /// A bad command, if the path is not UTF-8: journal and checkpoints hold it as text. An I/O error that names the
+    /// folder: no permission, a read-only or full file system, a file in the way.
     pub fn create(&self) -> Result<()> {
+        if self.root.to_str().is_none() {
+            return Err(Error::case(format!("the path of the run directory, {:?}, is not UTF-8", self.root))
+                .hint("choose another directory: --dir DIR"));
+        }
         for folder in [self.root.clone(), self.checkpoint_directory(), self.output_directory()] {
             fs::create_dir_all(&folder).map_err(|cause| {
                 Error::io("create the run directory", &folder, &cause)
@@ -341,6 +346,9 @@ pub fn step_of(name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     fn command(line: &str) -> Vec<OsString> {
@@ -419,6 +427,15 @@ mod tests {
         run.withdraw_stop_request().unwrap();
         run.withdraw_stop_request().unwrap();
         assert!(!run.stop_request().exists());
+    }
+
+    #[test]
+    fn a_path_that_no_text_can_hold_is_refused_before_anything_is_made() {
+        let room = tempfile::tempdir().unwrap();
+        let root = room.path().join(OsStr::from_bytes(b"caf\xe9.run"));
+        let error = RunDirectory::new(&root).create().unwrap_err();
+        assert!(error.exit_code() == 2 && error.message().contains(r"caf\xE9.run"), "{error}");
+        assert!(!root.exists());
     }
 
     #[test]

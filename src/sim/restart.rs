@@ -1,10 +1,10 @@
 //! Finds the newest good checkpoint of the run directory, and sets the state from it.
 //!
 //! What does not belong to this case stops the run: it is not ours to discard. What belongs to it but is damaged is
-//! passed over for the one before, and named in the journal.
+//! passed over for the one before, named in the journal, and set aside once there is a good one to go on from.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,8 @@ pub(super) struct Found {
     rejected: Vec<(PathBuf, String)>,
     /// The newest instant that lies beyond the end that the case asks for: good, but of no use.
     beyond: Option<Instant>,
+    /// Those of the rejected that are damaged for good.
+    damaged: Vec<PathBuf>,
     /// The measured costs of the blocks of this shape, from the newest candidate.
     block: Vec<usize>,
     costs: Vec<f64>,
@@ -74,7 +76,10 @@ fn look<M: Model<N>, const N: usize>(case: &Case, run: &Run) -> Result<Found> {
                 }
                 found.candidates.push(entry.path);
             }
-            Err(error) => found.rejected.push((entry.path, error.message().into())),
+            Err(error) => {
+                found.damaged.extend((error.kind() == Kind::Checkpoint).then(|| entry.path.clone()));
+                found.rejected.push((entry.path, error.message().into()));
+            }
         }
     }
     match found.beyond {
@@ -136,16 +141,21 @@ pub(super) fn restore<M: Model<N>, const N: usize>(
     for (path, reason) in &found.rejected {
         chronicle.rejected(path, reason);
     }
-    let mut bad = found.rejected.clone();
+    let (mut bad, mut damaged) = (found.rejected.clone(), found.damaged.clone());
     for path in &found.candidates {
         let tiling = evolution.setting.tiling.clone();
         let partition = evolution.partition.clone();
-        match checkpoint::restore(comm, path, &tiling, &partition, evolution.state_mut(), &|| {
-            chronicle.run().heartbeat.progress()
-        }) {
-            Ok(header) => return Ok(Some(header)),
+        let tick = || chronicle.run().heartbeat.progress();
+        match checkpoint::restore(comm, path, &tiling, &partition, evolution.state_mut(), &tick) {
+            Ok(header) => {
+                if comm.rank() == 0 {
+                    damaged.iter().for_each(|path| set_aside(path));
+                }
+                return Ok(Some(header));
+            }
             Err(error) if error.kind() == Kind::Mpi => return Err(error),
             Err(error) => {
+                damaged.extend((error.kind() == Kind::Checkpoint).then(|| path.clone()));
                 chronicle.rejected(path, error.message());
                 bad.push((path.clone(), error.message().into()));
             }
@@ -159,6 +169,14 @@ pub(super) fn restore<M: Model<N>, const N: usize>(
         )
         .at_path(path)
         .hint("`steadfast verify` tells what is wrong with each; --fresh starts over and discards them")),
+    }
+}
+
+/// Sees that a damaged checkpoint is not kept in the place of a good one. If that fails, the run goes on all the same.
+fn set_aside(path: &Path) {
+    match checkpoint::store::set_aside(path) {
+        Ok(bad) => log::warn!("the damaged checkpoint {} now lies in {}", path.display(), bad.display()),
+        Err(error) => log::warn!("{error}"),
     }
 }
 

@@ -74,6 +74,8 @@ fn one_flipped_bit_in_any_block_sends_the_run_back_to_the_checkpoint_before() {
         assert_eq!(rejected(&run), [PathBuf::from("step-0000000030.h5")]);
         assert_eq!(starts(&run), [None, Some(20)], "the one before is named too");
         assert_eq!(hash(&run), expected, "block {block}");
+        let aside = run.checkpoint_directory().join("step-0000000030.h5.bad");
+        assert!(aside.exists() && Reader::open(run.checkpoint_path(30)).unwrap().verify().unwrap().faults.is_empty());
     }
 }
 

@@ -160,9 +160,7 @@ fn check_restore<T: Scalar, const N: usize>(
     for (seed, &other) in others.iter().chain([&block]).enumerate() {
         let mut back = Part::<T, N>::new(world, cells, other, 2 + seed as u64);
         let ticks = AtomicUsize::new(0);
-        let tick = || {
-            ticks.fetch_add(1, Relaxed);
-        };
+        let tick = || _ = ticks.fetch_add(1, Relaxed);
         let restored = restore(world, &path, &back.tiling, &back.partition, &mut back.field, &tick).unwrap();
         assert_eq!(ticks.into_inner() > 0, !back.field.blocks().is_empty(), "whoever watches sees it move");
         assert_eq!(back.fingerprint(world), part.fingerprint(world));
@@ -302,9 +300,7 @@ fn a_closed_fence_discards_on_all_ranks(world: &Communicator) {
         verify: Verify::None,
         threads: 1,
         fence: Some(Arc::new(|| Err(Error::new(Kind::Run, "the lease is lost")))),
-        tick: Some(Arc::new(move || {
-            counted.fetch_add(1, Relaxed);
-        })),
+        tick: Some(Arc::new(move || _ = counted.fetch_add(1, Relaxed))),
     });
     let why = discarded(world, &shared, part.write(world, &mut writer, 9));
     assert!(why.contains("the lease is lost") && why.contains("rank 0"), "{why}");
