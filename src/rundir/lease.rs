@@ -1,8 +1,9 @@
 //! Who may touch the run: a lock with an epoch, so that two launches never write into one run.
 //!
 //! The lock is flock(2) on a file that is never removed: the kernel releases it when its holder dies, in whatever way. The
-//! file's text tells people who holds it. The epoch counts the holders for good: work that was begun under one epoch
-//! must not be committed under another.
+//! file's text tells people who holds it. The epoch counts the holders: work that was begun under one must not be
+//! committed under another. It begins anew at 1 when the text is lost or damaged, so a holder that asks whether the lease
+//! is still its own compares the whole text, process and time included, and takes a damaged one for a no.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
@@ -34,7 +35,7 @@ pub struct Holder {
     pub host: String,
     /// The holder's process there.
     pub pid: u32,
-    /// How many holders there have been, this one included.
+    /// How many holders there have been, this one included, since the file's text could last not be read.
     pub epoch: u64,
     /// Since when it holds the lease.
     pub since: Timestamp,
@@ -228,6 +229,18 @@ mod tests {
             assert_eq!(Lease::of_attempt(&run).unwrap().epoch(), epoch);
         }
         assert_eq!(Lease::holder_of(&run.lease()), None);
+    }
+
+    #[test]
+    fn a_damaged_text_is_not_the_holders_own_and_the_count_begins_anew() {
+        let room = tempfile::tempdir().unwrap();
+        let run = RunDirectory::new(room.path());
+        drop(Lease::of_attempt(&run).unwrap());
+        let old = Lease::of_attempt(&run).unwrap();
+        std::fs::write(run.lease(), "{").unwrap();
+        assert!(old.check().unwrap_err().message().contains("damaged"));
+        drop(old);
+        assert_eq!(Lease::of_attempt(&run).unwrap().epoch(), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The rules, in this order; the first that applies decides:
 //!
 //! 1. The completion record of this attempt is there: finished, whatever the exit code.
-//! 2. The case or the command is bad (exit code 2, or the ranks say so): stop, never try again.
+//! 2. The case or the command is bad (exit code 2 before any step, or the ranks say so): stop, never try again.
 //! 3. A stop was asked for, or the ranks say that they saved and stopped: stop with 75, "run me again".
 //! 4. The ranks say something that no relaunch can mend (no good checkpoint, the run in other hands): stop.
 //! 5. The same inadmissible state twice: it is in the physics, not in the machine: stop.
@@ -91,6 +91,11 @@ impl Observation {
         self.start != Start::Never || self.step > 0 || !self.checkpoints.is_subset(before)
     }
 
+    /// Whether a step was done: whoever gets so far has a good case.
+    fn has_stepped(&self) -> bool {
+        self.step > if let Start::From(step) = self.start { step } else { 0 }
+    }
+
     fn newest_checkpoint(&self) -> Option<u64> {
         self.checkpoints.last().copied()
     }
@@ -173,7 +178,7 @@ pub fn decide(history: &History, seen: &Observation) -> Decision {
     if seen.finished {
         return Decision::Finished;
     }
-    if seen.end == End::Exited(2) || kind == Some(Kind::Case) {
+    if (seen.end == End::Exited(2) && !seen.has_stepped()) || kind == Some(Kind::Case) {
         return stop(2, format!("the case or the command is bad{}; another try cannot help", told(seen)));
     }
     if seen.end == End::AtOnce {
@@ -257,6 +262,12 @@ mod tests {
         }
     }
 
+    impl Observation {
+        fn at(self, step: u64) -> Self {
+            Observation { step, ..self }
+        }
+    }
+
     fn fresh() -> Observation {
         died(Start::Fresh, None)
     }
@@ -296,6 +307,9 @@ mod tests {
             (Observation { end: End::Exited(0), ..fresh() }, None, "success without a record is none"),
             (Observation { end: End::Exited(2), ..fresh() }, Some(2), "a bad case is never retried"),
             (Observation { error: error(Kind::Case), ..fresh() }, Some(2), "nor if only the ranks say so"),
+            (Observation { end: End::Exited(2), ..died(Start::From(7), []).at(7) }, Some(2), "going on is no step"),
+            (Observation { end: End::Exited(2), ..died(Start::From(7), []).at(8) }, None, "a good case has steps"),
+            (Observation { error: error(Kind::Case), ..fresh().at(8) }, Some(2), "unless the ranks call it bad"),
             (Observation { end: End::Exited(75), saved: asked(), ..fresh() }, Some(75), "a saved stop is final"),
             (Observation { end: End::Exited(0), saved: asked(), ..fresh() }, Some(75), "whatever the launcher says"),
             (Observation { stop_asked: asked(), ..fresh() }, Some(75), "nobody relaunches what was to stop"),
