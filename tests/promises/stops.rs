@@ -139,12 +139,14 @@ fn a_stop_request_in_the_run_directory_is_heard() {
 }
 
 #[test]
-fn a_wish_to_stop_before_the_first_step_is_heard_too() {
+fn a_time_limit_that_is_over_at_once_is_heard_at_once() {
     let room = Room::new();
     room.case("case.toml", CASE);
     let run = room.run("early");
     let arguments = ["--time-limit", "1 ms"];
     room.on(2, "gray_scott").runs("case.toml", "early").args(&arguments).ends_with(75);
-    assert_eq!(run.checkpoints().unwrap().len(), 1);
-    assert_eq!(run.checkpoints().unwrap()[0].step, 0);
+    let checkpoints = run.checkpoints().unwrap();
+    assert_eq!(checkpoints.len(), 1);
+    // A quick machine computes a step or two in a millisecond.
+    assert!(checkpoints[0].step < 10, "the run went on to step {}", checkpoints[0].step);
 }
