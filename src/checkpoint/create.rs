@@ -60,8 +60,14 @@ fn create_new(path: &Path, header: &Header) -> Result<(File, Layout)> {
     let json = header.to_json()?;
     let refused = |doing: &str| refused(doing, path);
     let memory = memory_file("checkpoint").map_err(refused("get memory to lay out the checkpoint"))?;
-    let mut layout = lay_out(&path_of_open(&memory), header, json.len())
-        .map_err(|cause| Error::new(Kind::Hdf5, format!("HDF5 cannot lay out a checkpoint: {cause}")).at_path(path))?;
+    let mut layout = lay_out(&path_of_open(&memory), header, json.len()).map_err(|cause| {
+        // HDF5 keeps the system's cause to itself; the system says it again if it allows no file of this size.
+        let size = header.components.len() as u64 * header.blocks() as u64 * header.chunk_bytes();
+        match memory.write_all_at(&[0], size) {
+            Err(cause) => refused("lay out the checkpoint")(cause),
+            Ok(()) => Error::new(Kind::Hdf5, format!("HDF5 cannot lay out a checkpoint: {cause}")).at_path(path),
+        }
+    })?;
     layout.length = memory.metadata().map_err(refused("find the length of the new checkpoint"))?.len();
     let Some(sealed) = layout.sealed() else {
         return Err(Error::new(Kind::Internal, format!("HDF5 laid the checkpoint out as {layout:?}")).at_path(path));

@@ -45,6 +45,7 @@ fn when_no_checkpoint_can_be_written_the_run_goes_on_and_says_so_at_its_end() {
     let error = ended.error();
     assert!(error.contains("hint: ") && error.contains("run the same command again"), "{error}");
     assert_eq!(failures(&run), 12, "each is in the journal, and the run goes on: {:?}", events(&run));
+    assert!(error.contains("File too large"), "the system's cause is named: {error}");
     assert!(run.checkpoints().unwrap().is_empty() && run.partials().unwrap().is_empty());
     assert!(!run.finished().exists(), "a run whose result is not saved is not finished");
 
