@@ -9,11 +9,11 @@ use super::chronicle::{Beginning, Chronicle, Monitor};
 use super::clock::{Clock, Instant};
 use super::evolution::{Activity, Evolution, ScalarOf, Setting};
 use super::guard::Seen;
-use super::layout::Layout;
+use super::layout::{Layout, Memory};
 use super::outputs::Outputs;
 use super::pulse::Pulse;
 use super::stops::Stops;
-use super::{Model, initial, integrator, layout, restart};
+use super::{Model, initial, integrator, restart};
 use crate::checkpoint::{self, Fence, Header, Outcome as Written, Writer};
 use crate::comm::Communicator;
 use crate::config::{self, Case, Schedule, StepSize};
@@ -111,7 +111,7 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         let partition = layout.partition(comm.size(), found.costs(&layout).as_deref())?;
         let bytes = (0..comm.size()).map(|rank| layout.bytes_of(&partition, rank)).max().unwrap_or(0);
         let on_node = bytes * comm.node()?.size as u64;
-        comm.vote(layout.check_memory(on_node, layout::available_memory()))?;
+        comm.vote(layout.check_memory(on_node, Memory::of_this_node()))?;
 
         let setting = Setting {
             model,

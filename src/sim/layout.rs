@@ -107,28 +107,48 @@ impl<const N: usize> Layout<N> {
     /// Refuses a run whose fields cannot fit the memory that is free on this node.
     ///
     /// # Errors
-    /// If all ranks of the node together need more than is available.
-    pub fn check_memory(&self, needed_on_node: u64, available: Option<u64>) -> Result<()> {
-        match available {
-            Some(available) if needed_on_node > available => Err(Error::new(Kind::Io, format!(
-                "the fields of a grid of {:?} cells in blocks of {:?} with {} ghosts need {} on this node, of which {} are free",
+    /// If all ranks of the node together need more than is available: a bad case if the node does not have that much, else
+    /// a shortage that may pass.
+    pub fn check_memory(&self, needed_on_node: u64, memory: Option<Memory>) -> Result<()> {
+        let Some(Memory { available, total }) = memory.filter(|memory| needed_on_node > memory.available) else {
+            return Ok(());
+        };
+        let kind = if needed_on_node > total { Kind::Case } else { Kind::Io };
+        Err(Error::new(
+            kind,
+            format!(
+                "the fields of a grid of {:?} cells in blocks of {:?} with {} ghosts need {} on this node, of whose {} are {} free",
                 self.tiling.grid().cells(),
                 self.tiling.shape(),
                 self.width,
                 gibibytes(needed_on_node),
+                gibibytes(total),
                 gibibytes(available)
-            ))
-            .hint("use more nodes, a coarser grid or larger blocks; `plan` tells the memory of any choice")),
-            _ => Ok(()),
-        }
+            ),
+        )
+        .hint("use more nodes, a coarser grid or larger blocks; `plan` tells the memory of any choice"))
     }
 }
 
-/// The memory that processes on this node can still get, if the system tells: `MemAvailable` of Linux.
-pub fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+/// The memory of this node, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// What processes can still get.
+    pub available: u64,
+    /// What there is.
+    pub total: u64,
+}
+
+impl Memory {
+    /// What Linux tells of it; nothing on other systems.
+    pub fn of_this_node() -> Option<Self> {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let bytes = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+        };
+        Some(Memory { available: bytes("MemAvailable:")?, total: bytes("MemTotal:")? })
+    }
 }
 
 fn gibibytes(bytes: u64) -> String {

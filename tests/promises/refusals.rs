@@ -137,7 +137,7 @@ fn what_no_machine_can_hold_is_refused_with_a_better_choice() {
     let many = refused(&["grid.cells=[2000, 2000]", "grid.block=2"]);
     assert!(many.contains("1000000 blocks of [2, 2] cells on 2 ranks give a rank 500000"), "{many}");
     let memory = refused(&["grid.cells=[8000000, 8000000]", "grid.block=20000"]);
-    assert!(memory.contains("on this node, of which") && memory.contains("GiB"), "{memory}");
+    assert!(memory.contains("on this node, of whose") && memory.contains("GiB"), "{memory}");
 }
 
 #[test]
