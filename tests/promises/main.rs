@@ -4,7 +4,6 @@
 //! Every test takes its turn ([`stage::Room`]), so that only one job runs at a time whatever the number of test threads.
 //!
 //! - `MPIEXEC` names the launcher (default `mpirun`); it must belong to the MPI that this was built with.
-//! - `STEADFAST_TEST_ALL=1` runs the full product of ranks, threads, blocks and sweeps instead of a covering half.
 //!
 //! The examples must be there: `cargo test` builds them, `cargo test --test promises` alone does not
 //! (`cargo build --examples` does).
