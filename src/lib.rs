@@ -89,7 +89,7 @@ pub mod sim;
 pub mod supervise;
 mod sys;
 
-pub use cli::program::{main, main_in};
+pub use cli::program::{main, main_in, main_program};
 pub use error::{Error, Result};
 
 /// What a model program needs: `use steadfast::prelude::*`.
@@ -102,5 +102,5 @@ pub mod prelude {
     pub use crate::field::{Component, Record, Stencil};
     pub use crate::grid::{Axis, Cell, Offset, Vector, random};
     pub use crate::record;
-    pub use crate::sim::Model;
+    pub use crate::sim::{Domain, Model, Program, Progress, Step};
 }

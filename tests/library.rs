@@ -7,11 +7,11 @@ use std::process::Command;
 
 use serde::Deserialize;
 use steadfast::comm::{Communicator, Mpi};
-use steadfast::config::{Source, check};
+use steadfast::config::{Source, Subject, check};
 use steadfast::field::{Component, Record, Stencil};
 use steadfast::grid::{Axis, Vector, random};
 use steadfast::rundir::{Event, Heartbeat, Orders, RunDirectory, Status};
-use steadfast::sim::{Beginning, Model, Monitor, Outcome, Run, Simulation, Start, Stops};
+use steadfast::sim::{Beginning, Evolution, Model, Monitor, Outcome, Pointwise, Run, Simulation, Start, Stops};
 
 #[derive(Deserialize)]
 struct Heat {}
@@ -65,7 +65,8 @@ integrator = "{integrator}"
 "#
     );
     let source = Source::from_text("heat.toml", text).unwrap();
-    let (case, model) = check::<Heat>(&source, &<Heat as Model<2>>::components(), f64::kind()).unwrap();
+    let (case, model) =
+        check::<Heat>(&source, &Subject::model(&<Heat as Model<2>>::components(), f64::kind())).unwrap();
     let room = tempfile::tempdir().unwrap();
     let directory = RunDirectory::new(room.path());
     directory.create().unwrap();
@@ -82,7 +83,8 @@ integrator = "{integrator}"
         stops: Stops::never(),
     };
     let mut monitor = Silence;
-    let simulation = Simulation::<_, 2>::new(comm, case, model, run, &mut monitor).unwrap();
+    let evolution = Evolution::<_, 2>::new(Pointwise(model), &case);
+    let simulation = Simulation::new(comm, case, evolution, run, &mut monitor).unwrap();
     let mut outcome = None;
     let counted = allocation_counter::measure(|| outcome = Some(simulation.run().unwrap()));
     match outcome {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::field::{Component, ScalarKind};
+use crate::grid::random::mix;
 use crate::grid::{Grid, Tiling, Vector};
 
 /// What a checkpoint says about itself; stored as JSON in `/checkpoint/header`.
@@ -47,6 +48,14 @@ pub struct Header {
 }
 
 impl Header {
+    /// The key of [`replicated`](Self::replicated) under which a program has what its ranks hold alike: part of its state.
+    pub const SHARED: &str = "shared";
+
+    /// The fingerprint of what a program's ranks hold alike; 0 if that is nothing.
+    pub fn shared_fingerprint(&self) -> u64 {
+        self.replicated.get(Self::SHARED).map_or(0, fingerprint_of_shared)
+    }
+
     /// The number of axes: 1, 2 or 3.
     pub fn dimension(&self) -> usize {
         self.cells.len()
@@ -144,6 +153,14 @@ impl Header {
     pub(super) fn chunk_bytes(&self) -> u64 {
         self.block.iter().map(|&n| n as u64).product::<u64>() * self.scalar.size() as u64
     }
+}
+
+/// The fingerprint of what a program's ranks hold alike; 0 if that is nothing.
+pub fn fingerprint_of_shared(value: &serde_json::Value) -> u64 {
+    if value.is_null() {
+        return 0;
+    }
+    value.to_string().bytes().fold(1, |hash, byte| mix(hash ^ u64::from(byte)))
 }
 
 /// Whether a name can be that of a dataset and of a key alike.

@@ -35,7 +35,7 @@ pub mod store;
 mod worker;
 mod writer;
 
-pub use header::Header;
+pub use header::{Header, fingerprint_of_shared};
 pub use open::read_header;
 pub use phases::{Fence, Tick, Verify};
 pub use reader::{Fault, Reader, Report};

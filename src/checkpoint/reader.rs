@@ -186,13 +186,14 @@ impl Reader {
         Ok(Report { blocks: layout.entries(), bytes: layout.data_bytes(), faults })
     }
 
-    /// The fingerprint of the state: what [`Field::fingerprint`](crate::field::Field::fingerprint) adds up to over all ranks.
+    /// The fingerprint of the state: what [`Field::fingerprint`](crate::field::Field::fingerprint) adds up to over all ranks,
+    /// and that of what they hold alike.
     ///
     /// # Errors
     /// If a block is damaged or cannot be read.
     pub fn fingerprint(&self) -> Result<u64> {
         let header = self.header();
-        let mut sum = 0u64;
+        let mut sum = header.shared_fingerprint();
         for component in 0..header.components.len() {
             let salt = mix(component as u64);
             for cells in self.blocks() {

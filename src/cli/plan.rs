@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::program::Make;
 use super::show;
-use crate::config::{self, Source};
+use crate::config::Source;
 use crate::error::Result;
 use crate::field::Record;
-use crate::sim::{Layout, Model};
+use crate::sim::{Layout, Program};
 
 /// Print how a case would be decomposed, and what it needs; nothing runs, and no MPI is needed.
 #[derive(Debug, clap::Args)]
@@ -61,10 +62,10 @@ struct Plan {
 }
 
 /// Prints the plan of a case.
-pub(super) fn run<M: Model<N>, const N: usize>(args: &Args, source: &Source) -> Result<ExitCode> {
-    let (case, model) = config::check::<M>(source, &M::components(), M::State::kind())?;
-    model.check()?;
-    let layout = Layout::<N>::new::<M>(&case)?;
+pub(super) fn run<P: Program<N>, const N: usize>(args: &Args, source: &Source, make: Make<P>) -> Result<ExitCode> {
+    let (case, program) = make(source)?;
+    program.check()?;
+    let layout = Layout::<N>::new(&case, &program)?;
     let ranks = args.ranks as usize;
     let partition = layout.partition(ranks, None)?;
     let cells: Vec<f64> = layout.tiling.ids().map(|id| layout.tiling.region(id).volume() as f64).collect();
@@ -76,7 +77,7 @@ pub(super) fn run<M: Model<N>, const N: usize>(args: &Args, source: &Source) -> 
         blocks: layout.tiling.len(),
         ghosts: layout.width,
         components: layout.components.iter().map(|component| component.name.clone()).collect(),
-        scalar: M::State::kind().name(),
+        scalar: P::State::kind().name(),
         buffers: layout.buffers,
         ranks,
         spare_ranks: partition.spare_ranks().count(),

@@ -5,15 +5,18 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use serde::de::DeserializeOwned;
+
 use super::{plan, run};
-use crate::config::Source;
+use crate::config::{self, Case, Family, Source, Subject};
 use crate::error::{Error, Result};
-use crate::sim::Model;
+use crate::field::Record;
+use crate::sim::{Evolution, Model, Pointwise, Program};
 
 /// A simulation: runs a case, or plans it.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
-struct Program {
+struct CommandLine {
     #[command(subcommand)]
     command: Command,
 }
@@ -43,25 +46,72 @@ enum Command {
 /// }
 /// ```
 pub fn main<M: Model<1> + Model<2> + Model<3>>() -> ExitCode {
+    in_any_dimension(evolve::<M, 1>, evolve::<M, 2>, evolve::<M, 3>)
+}
+
+/// The command line of a model that works in `N` dimensions only; a case with another grid is refused.
+pub fn main_in<M: Model<N>, const N: usize>() -> ExitCode {
+    in_one_dimension(evolve::<M, N>)
+}
+
+/// The command line of a program with steps of its own, on a grid of `N` dimensions.
+///
+/// ```no_run
+/// # use steadfast::prelude::*;
+/// # #[derive(Deserialize)]
+/// # struct KMeans {}
+/// # impl Program<1> for KMeans {
+/// #     type State = i32;
+/// #     type Shared = ();
+/// #     fn begin(&mut self, _: &mut Domain<i32, 1>) -> Result<()> { Ok(()) }
+/// #     fn step(&mut self, _: &mut Domain<i32, 1>, _: &mut (), _: &Step<'_>) -> Result<()> { Ok(()) }
+/// # }
+/// fn main() -> ExitCode {
+///     steadfast::main_program::<KMeans, 1>()
+/// }
+/// ```
+pub fn main_program<P: Program<N> + DeserializeOwned, const N: usize>() -> ExitCode {
+    in_one_dimension(as_it_is::<P, N>)
+}
+
+/// Makes a program from its case.
+pub(super) type Make<P> = fn(&Source) -> Result<(Case, P)>;
+
+fn evolve<M: Model<N>, const N: usize>(source: &Source) -> Result<(Case, Evolution<Pointwise<M>, N>)> {
+    let (case, model) = config::check::<M>(source, &Subject::model(&M::components(), M::State::kind()))?;
+    let evolution = Evolution::new(Pointwise(model), &case);
+    Ok((case, evolution))
+}
+
+fn as_it_is<P: Program<N> + DeserializeOwned, const N: usize>(source: &Source) -> Result<(Case, P)> {
+    let subject = Subject {
+        family: Family::Program,
+        components: &P::components(),
+        derived: &P::derived(),
+        kind: P::State::kind(),
+    };
+    config::check::<P>(source, &subject)
+}
+
+fn in_any_dimension(one: Make<impl Program<1>>, two: Make<impl Program<2>>, three: Make<impl Program<3>>) -> ExitCode {
     start(|command| match command {
         Command::Run(args) => run::run(args, |launch| match launch.source().dimension()? {
-            1 => launch.simulate::<M, 1>(),
-            2 => launch.simulate::<M, 2>(),
-            _ => launch.simulate::<M, 3>(),
+            1 => launch.simulate(one),
+            2 => launch.simulate(two),
+            _ => launch.simulate(three),
         }),
         Command::Plan(args) => {
             let source = args.source()?;
             match source.dimension()? {
-                1 => plan::run::<M, 1>(args, &source),
-                2 => plan::run::<M, 2>(args, &source),
-                _ => plan::run::<M, 3>(args, &source),
+                1 => plan::run(args, &source, one),
+                2 => plan::run(args, &source, two),
+                _ => plan::run(args, &source, three),
             }
         }
     })
 }
 
-/// The command line of a model that works in `N` dimensions only; a case with another grid is refused.
-pub fn main_in<M: Model<N>, const N: usize>() -> ExitCode {
+fn in_one_dimension<const N: usize>(make: Make<impl Program<N>>) -> ExitCode {
     let check = |source: &Source| match source.dimension()? {
         dimension if dimension == N => Ok(()),
         dimension => Err(Error::case(format!(
@@ -70,19 +120,19 @@ pub fn main_in<M: Model<N>, const N: usize>() -> ExitCode {
         ))),
     };
     start(|command| match command {
-        Command::Run(args) => run::run(args, |launch| check(launch.source()).and_then(|()| launch.simulate::<M, N>())),
+        Command::Run(args) => run::run(args, |launch| check(launch.source()).and_then(|()| launch.simulate(make))),
         Command::Plan(args) => {
             let source = args.source()?;
             check(&source)?;
-            plan::run::<M, N>(args, &source)
+            plan::run(args, &source, make)
         }
     })
 }
 
 fn start(run: impl FnOnce(&Command) -> Result<ExitCode>) -> ExitCode {
     super::start_log();
-    match Program::try_parse() {
-        Ok(program) => run(&program.command).unwrap_or_else(|error| super::report(&error)),
+    match CommandLine::try_parse() {
+        Ok(line) => run(&line.command).unwrap_or_else(|error| super::report(&error)),
         Err(refusal) => {
             run::with_one_voice(|| {
                 // Nobody is left to tell, if this cannot be printed.

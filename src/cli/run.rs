@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::monitor::ScreenMonitor;
-use super::program::program_name;
+use super::program::{Make, program_name};
 use crate::comm::{Communicator, Mpi, install_panic_hook};
-use crate::config::{self, Case, Source, parse_duration};
+use crate::config::{Case, Source, parse_duration};
 use crate::error::{Error, Kind, Result};
-use crate::field::Record;
 use crate::rundir::{Event, Heartbeat, Journal, Lease, Orders, RunDirectory};
-use crate::sim::{Model, Outcome, Run, Simulation, Start, Stops};
+use crate::sim::{Outcome, Program, Run, Simulation, Start, Stops};
 
 /// Exit code of a run that was asked to stop and has saved: run me again.
 pub const INTERRUPTED: u8 = 75;
@@ -96,26 +95,26 @@ impl Launch<'_> {
         &self.source
     }
 
-    /// Checks the case for a model and runs it to its end.
+    /// Checks the case for a program and runs it to its end.
     ///
     /// # Collective
     /// All ranks must call it.
-    pub fn simulate<M: Model<N>, const N: usize>(&self) -> Result<Outcome> {
+    pub fn simulate<P: Program<N>, const N: usize>(&self, make: Make<P>) -> Result<Outcome> {
         let Launch { args, comm, .. } = self;
         let directory = RunDirectory::choose(args.dir.as_deref(), &args.case);
         let mut orders = comm.vote(Orders::from_environment(&directory))?;
         orders.attempt = comm.broadcast(0, comm.is_root().then_some(orders.attempt))?;
         let (journal, copy) = (Journal::new(&directory, orders.attempt), directory.case());
-        let taken = self.check::<M, N>().and_then(|(case, model)| {
+        let taken = self.check(make).and_then(|(case, program)| {
             let lease = if comm.is_root() { self.take(&directory, &orders).map(Some) } else { Ok(None) };
-            Ok((case, model, comm.vote(lease)?.map(Arc::new)))
+            Ok((case, program, comm.vote(lease)?.map(Arc::new)))
         });
         // A run in other hands keeps its own journal, unless this attempt is one of its supervisor's.
         let journals = comm.is_root() && (taken.is_ok() || orders.supervised());
         let mut monitor = if args.quiet || !comm.is_root() { ScreenMonitor::quiet() } else { ScreenMonitor::new() };
-        let begun = taken.and_then(|(case, model, lease)| {
+        let begun = taken.and_then(|(case, program, lease)| {
             let run = self.begin(directory, orders, lease)?;
-            Simulation::<M, N>::new(comm, case, model, run, &mut monitor)
+            Simulation::<P, N>::new(comm, case, program, run, &mut monitor)
         });
         let simulation = begun.inspect_err(|error| {
             // The supervisor reads from it whether another attempt can help; once it runs, the simulation tells itself.
@@ -128,11 +127,11 @@ impl Launch<'_> {
         simulation.run()
     }
 
-    /// The case for a model, and the model, both found good.
-    fn check<M: Model<N>, const N: usize>(&self) -> Result<(Case, M)> {
-        let checked = config::check::<M>(&self.source, &M::components(), <M::State as Record>::kind());
-        // The model may look at files that not every node has.
-        self.comm.vote(checked.and_then(|(case, model)| model.check().map(|()| (case, model))))
+    /// The case for a program, and the program, both found good.
+    fn check<P: Program<N>, const N: usize>(&self, make: Make<P>) -> Result<(Case, P)> {
+        // The program may look at files that not every node has.
+        let checked = make(&self.source).and_then(|(case, program)| program.check().map(|()| (case, program)));
+        self.comm.vote(checked)
     }
 
     /// Shows this rank alive, and gathers what the simulation must know of its surroundings.

@@ -86,8 +86,8 @@ pub struct Time {
     pub steps: Option<u64>,
     /// How long a step is.
     pub step: StepSize,
-    /// The scheme.
-    pub integrator: Integrator,
+    /// The scheme; none for a program with steps of its own.
+    pub integrator: Option<Integrator>,
 }
 
 /// How long a step is.
@@ -106,6 +106,9 @@ pub enum Integrator {
     ForwardEuler,
     /// The strong-stability-preserving Runge–Kutta method with two stages, of second order.
     SspRk2,
+    /// The predictor–corrector method of van Leer type, of second order: half a step, then a whole one with the rate from
+    /// there. A finite-volume scheme is of first order in the predictor.
+    Vl2,
     /// The strong-stability-preserving Runge–Kutta method with three stages, of third order.
     SspRk3,
     /// The classical Runge–Kutta method, of fourth order.
@@ -117,6 +120,7 @@ impl Word for Integrator {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("forward_euler", Integrator::ForwardEuler),
         ("ssp_rk2", Integrator::SspRk2),
+        ("vl2", Integrator::Vl2),
         ("ssp_rk3", Integrator::SspRk3),
         ("rk4", Integrator::Rk4),
     ];

@@ -45,7 +45,36 @@ fn section<'d>(root: &Table<'d>, name: &str) -> Result<Table<'d>> {
     root.table(name, keys_of(name))
 }
 
-/// Checks a case for a model whose record has these components, of this type of number.
+/// What a case is for: it decides which keys there are, and what their values may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// How the program goes on.
+    pub family: Family,
+    /// The components of its record.
+    pub components: &'a [Component],
+    /// What outputs can have besides.
+    pub derived: &'a [Component],
+    /// The type of its numbers.
+    pub kind: ScalarKind,
+}
+
+/// How a program goes on in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// A state and its rate of change, taken on by an integrator.
+    Model,
+    /// Steps of its own.
+    Program,
+}
+
+impl<'a> Subject<'a> {
+    /// A model whose record has these components, of this type of number.
+    pub fn model(components: &'a [Component], kind: ScalarKind) -> Self {
+        Subject { family: Family::Model, components, derived: &[], kind }
+    }
+}
+
+/// Checks a case for a program.
 ///
 /// `M` is what the table `[model]` is read as: give it `#[serde(deny_unknown_fields)]`, so that a misspelt key is an error,
 /// and no `#[serde(flatten)]` nor untagged enums, which hide lines from errors. Without any keys it may be a unit struct.
@@ -55,7 +84,7 @@ fn section<'d>(root: &Table<'d>, name: &str) -> Result<Table<'d>> {
 ///
 /// # Example
 /// ```
-/// use steadfast::config::{Source, check};
+/// use steadfast::config::{Source, Subject, check};
 /// use steadfast::field::{Record, ScalarKind};
 ///
 /// #[derive(serde::Deserialize)]
@@ -66,15 +95,18 @@ fn section<'d>(root: &Table<'d>, name: &str) -> Result<Table<'d>> {
 ///
 /// let text = "grid.cells = [64]\nmodel.diffusivity = 0.5\ntime = { end = 1.0, cfl = 0.4 }";
 /// let source = Source::from_text("heat.toml", text)?;
-/// let (case, heat) = check::<Heat>(&source, &f64::components(), ScalarKind::F64)?;
+/// let components = f64::components();
+/// let subject = Subject::model(&components, ScalarKind::F64);
+/// let (case, heat) = check::<Heat>(&source, &subject)?;
 /// assert_eq!((case.cells, heat.diffusivity), (vec![64], 0.5));
 ///
 /// let wrong = source.set(&["time.cfl=-1"])?;
-/// let error = check::<Heat>(&wrong, &f64::components(), ScalarKind::F64).map(|_| ()).unwrap_err();
+/// let error = check::<Heat>(&wrong, &subject).map(|_| ()).unwrap_err();
 /// assert_eq!(error.message(), "--set time.cfl=-1: time.cfl = -1 must be above 0");
 /// # Ok::<(), steadfast::Error>(())
 /// ```
-pub fn check<M: DeserializeOwned>(source: &Source, components: &[Component], kind: ScalarKind) -> Result<(Case, M)> {
+pub fn check<M: DeserializeOwned>(source: &Source, subject: &Subject<'_>) -> Result<(Case, M)> {
+    let Subject { family, components, derived, kind } = *subject;
     let document = Document::parse(source)?;
     let root = document.root(keys_of(""))?;
     let title = root.get("title").map_or(Ok(""), |title| title.text())?.to_owned();
@@ -85,11 +117,11 @@ pub fn check<M: DeserializeOwned>(source: &Source, components: &[Component], kin
     let (periodic, boundaries) = read_boundaries(&section(&root, "boundary")?, cells.len(), components, kind)?;
     let (model, parameters) = read_model(source, root.get("model"))?;
     let initial = root.has("initial").then(|| check_initial(&section(&root, "initial")?, components)).transpose()?;
-    let rules = TimeRules { kind };
+    let rules = TimeRules { family, kind };
     let case = Case {
         name: source.name(),
         title,
-        components: components.iter().map(|component| component.name.clone()).collect(),
+        components: components.iter().chain(derived).map(|component| component.name.clone()).collect(),
         cells,
         lower,
         upper,
@@ -99,9 +131,9 @@ pub fn check<M: DeserializeOwned>(source: &Source, components: &[Component], kin
         initial,
         model,
         time: check_time(&section(&root, "time")?, &rules)?,
-        outputs: check_outputs(&root, components, &rules)?,
+        outputs: check_outputs(&root, &[components, derived].concat(), components.len(), &rules)?,
         checkpoint: check_checkpoint(&section(&root, "checkpoint")?, &rules)?,
-        run: check_run(&section(&root, "run")?)?,
+        run: check_run(&section(&root, "run")?, family)?,
         recovery: check_recovery(&section(&root, "recovery")?)?,
     };
     Ok((case, parameters))
@@ -215,6 +247,7 @@ fn component(value: &Value<'_>, components: &[Component]) -> Result<usize> {
 
 /// What the type of number asks of time: integers compute exactly only if they go on by whole steps.
 struct TimeRules {
+    family: Family,
     kind: ScalarKind,
 }
 
@@ -225,7 +258,7 @@ impl TimeRules {
 
     /// A time that must be whole if the numbers are.
     fn hold(&self, value: &Value<'_>, time: f64) -> Result<f64> {
-        if self.kind.is_integer() && time.fract() != 0.0 {
+        if self.family == Family::Model && self.kind.is_integer() && time.fract() != 0.0 {
             return Err(value.wrong(&format!("is not whole, but {}", self.why())));
         }
         Ok(time)
@@ -242,11 +275,11 @@ impl TimeRules {
 }
 
 fn check_time(time: &Table<'_>, rules: &TimeRules) -> Result<Time> {
-    let value = time.need("end", "the time at which the run ends")?;
-    let end = rules.hold(&value, value.number()?)?;
-    if end < 0.0 {
-        return Err(value.wrong("is before the start, which is at 0; it must be 0 or later"));
-    }
+    let end = match (time.get("end"), rules.family) {
+        // Such a program knows by itself when it is done.
+        (None, Family::Program) => f64::INFINITY,
+        _ => check_end(time, rules)?,
+    };
     Ok(Time {
         end,
         steps: time.get("max_steps").map(|value| value.whole(0)).transpose()?,
@@ -255,7 +288,24 @@ fn check_time(time: &Table<'_>, rules: &TimeRules) -> Result<Time> {
     })
 }
 
+fn check_end(time: &Table<'_>, rules: &TimeRules) -> Result<f64> {
+    let value = time.need("end", "the time at which the run ends")?;
+    let end = rules.hold(&value, value.number()?)?;
+    if end < 0.0 {
+        return Err(value.wrong("is before the start, which is at 0; it must be 0 or later"));
+    }
+    Ok(end)
+}
+
 fn check_step(time: &Table<'_>, rules: &TimeRules) -> Result<StepSize> {
+    if rules.family == Family::Program {
+        if let Some(value) = time.get("cfl") {
+            return Err(value
+                .wrong("asks for a part of a timescale, but this program has none")
+                .hint("give time.step"));
+        }
+        return Ok(StepSize::Fixed(time.get("step").map_or(Ok(1.0), |value| value.positive())?));
+    }
     if rules.kind.is_integer() && !time.has("cfl") && !time.has("step") {
         return Ok(StepSize::Fixed(1.0));
     }
@@ -276,18 +326,26 @@ fn check_step(time: &Table<'_>, rules: &TimeRules) -> Result<StepSize> {
     }
 }
 
-fn check_integrator(time: &Table<'_>, rules: &TimeRules) -> Result<Integrator> {
+fn check_integrator(time: &Table<'_>, rules: &TimeRules) -> Result<Option<Integrator>> {
     let default = if rules.kind.is_integer() { Integrator::ForwardEuler } else { Integrator::SspRk2 };
-    let Some(value) = time.get("integrator") else { return Ok(default) };
+    let given = time.get("integrator");
+    if rules.family == Family::Program {
+        let useless = |value: Value<'_>| {
+            value.wrong("is of no use: this program has steps of its own").hint("leave integrator out")
+        };
+        return given.map_or(Ok(None), |value| Err(useless(value)));
+    }
+    let Some(value) = given else { return Ok(Some(default)) };
     let integrator = value.word()?;
     if rules.kind.is_integer() && integrator != Integrator::ForwardEuler {
         let rule = format!("has stages between steps, but {}; it must be forward_euler", rules.why());
         return Err(value.wrong(&rule).hint("leave integrator out"));
     }
-    Ok(integrator)
+    Ok(Some(integrator))
 }
 
-fn check_outputs(root: &Table<'_>, components: &[Component], rules: &TimeRules) -> Result<Vec<Output>> {
+/// `components` are those of the state, `states` in number, and then the derived ones.
+fn check_outputs(root: &Table<'_>, components: &[Component], states: usize, rules: &TimeRules) -> Result<Vec<Output>> {
     let Some(outputs) = root.get("output") else { return Ok(Vec::new()) };
     if !outputs.is_list() {
         let rule = "must be a list of tables, each under a header [[output]]";
@@ -299,7 +357,7 @@ fn check_outputs(root: &Table<'_>, components: &[Component], rules: &TimeRules) 
         let what = output.need("what", "what is written: \"fields\" or \"totals\"")?.among(&things, "an output")?;
         let fields = output.get("fields");
         let thing = match (what, fields) {
-            (0, None) => Thing::Fields { components: (0..components.len()).collect() },
+            (0, None) => Thing::Fields { components: (0..states).collect() },
             (0, Some(fields)) => Thing::Fields { components: check_fields(&fields, components)? },
             (_, None) => Thing::Totals,
             (_, Some(fields)) => {
@@ -339,16 +397,20 @@ fn check_checkpoint(checkpoint: &Table<'_>, rules: &TimeRules) -> Result<Checkpo
     })
 }
 
-fn check_run(run: &Table<'_>) -> Result<Run> {
+fn check_run(run: &Table<'_>, family: Family) -> Result<Run> {
     let count = |key, most| {
         run.get(key).map_or(Ok(1), |value| match value.whole(1)? {
             count if count > most => Err(value.wrong(&format!("is too many; the most is {most}"))),
             count => Ok(count as usize),
         })
     };
+    let sweeps_per_exchange = count("sweeps_per_exchange", MOST_SWEEPS)?;
+    if let (Family::Program, 2.., Some(value)) = (family, sweeps_per_exchange, run.get("sweeps_per_exchange")) {
+        return Err(value.wrong("is of no use: this program has steps of its own").hint("leave it out"));
+    }
     Ok(Run {
         threads: count("threads", MOST_THREADS)?,
-        sweeps_per_exchange: count("sweeps_per_exchange", MOST_SWEEPS)?,
+        sweeps_per_exchange,
         exchange: run.get("exchange").map_or(Ok(Exchange::Neighbourhood), |value| value.word())?,
     })
 }

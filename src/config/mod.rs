@@ -55,13 +55,13 @@
 //! | `initial.component` | the component that starts from it; the others start from the model | the first | yes |
 //! | `initial.scale` | factor on the data | 1 | yes |
 //! | `initial.offset` | what is added after that, in the component's unit | 0 | yes |
-//! | `time.end` | the time at which the run ends, from 0; with 0 the run takes no step | needed | the last step |
+//! | `time.end` | the time at which the run ends, from 0; with 0 the run takes no step | needed; for a program with steps of its own no end | the last step |
 //! | `time.cfl` | the step, as a part of the model's shortest timescale; or else `step` | needed | yes |
-//! | `time.step` | the step as such; or else `cfl` | 1 for integers | yes |
-//! | `time.integrator` | `"forward_euler"`, `"ssp_rk2"`, `"ssp_rk3"` or `"rk4"` | `"ssp_rk2"`; for integers `"forward_euler"` | yes |
+//! | `time.step` | the step as such; or else `cfl` | 1 for integers and for programs with steps of their own | yes |
+//! | `time.integrator` | `"forward_euler"`, `"ssp_rk2"`, `"vl2"`, `"ssp_rk3"` or `"rk4"` | `"ssp_rk2"`; for integers `"forward_euler"` | yes |
 //! | `time.max_steps` | the most steps; the run ends there even before `end` | no limit | only where it ends |
 //! | `output.what` | in each `[[output]]`: `"fields"` or `"totals"` | needed | no |
-//! | `output.fields` | in each `[[output]]` of fields: the components | all | no |
+//! | `output.fields` | in each `[[output]]` of fields: components of the state, or what the model derives from it | all of the state | no |
 //! | `output.every` | in each `[[output]]`: a schedule, see below | needed | only if `exact` |
 //! | `checkpoint.every` | a schedule | `{ wall = "10 min" }` | only if `exact` |
 //! | `checkpoint.keep` | how many good ones are kept, at least 2 | 2 | no |
@@ -108,7 +108,7 @@ pub use case::{
     Case, Checkpoint, Exchange, InitialFile, Integrator, Interpolation, Output, Recovery, Run, StepSize, Thing, Time,
     Verify,
 };
-pub use check::check;
+pub use check::{Family, Subject, check};
 pub use keys::Word;
 pub use schedule::{Schedule, parse_duration};
 pub use source::Source;

@@ -19,7 +19,9 @@ impl Case {
         }
         let time = entry(&mut case, "time");
         time.remove(EXACT);
-        time.insert("end".into(), self.time.end.into());
+        if self.time.end.is_finite() {
+            time.insert("end".into(), self.time.end.into());
+        }
         time.extend(self.time.steps.map(|steps| ("max_steps".into(), Value::Integer(steps as i64))));
         let outputs = self.outputs.iter().map(|output| {
             let mut table = match &output.thing {
@@ -100,7 +102,7 @@ impl Case {
             StepSize::Fixed(step) => time.insert("step".into(), step.into()),
             StepSize::Cfl(cfl) => time.insert("cfl".into(), cfl.into()),
         };
-        time.insert("integrator".into(), self.time.integrator.word().into());
+        time.extend(self.time.integrator.map(|integrator| ("integrator".into(), integrator.word().into())));
         time.insert(EXACT.into(), exact.into());
         case
     }

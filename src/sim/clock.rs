@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     fn clock(end: f64, size: StepSize, schedules: &[Schedule]) -> Clock {
-        let time = Time { end, steps: None, step: size, integrator: crate::config::Integrator::ForwardEuler };
+        let time = Time { end, steps: None, step: size, integrator: None };
         Clock::new(&time, schedules.iter().copied())
     }
 

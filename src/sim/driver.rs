@@ -7,19 +7,18 @@ use std::time::Instant as WallInstant;
 
 use super::chronicle::{Beginning, Chronicle, Monitor};
 use super::clock::{Clock, Instant};
-use super::evolution::{Activity, Evolution, ScalarOf, Setting};
-use super::guard::Seen;
+use super::domain::Domain;
 use super::layout::{Layout, Memory};
 use super::outputs::Outputs;
+use super::program::{Activity, Program, Progress, Step};
 use super::pulse::Pulse;
 use super::stops::Stops;
-use super::{Model, initial, integrator, restart};
+use super::{initial, restart};
 use crate::checkpoint::{self, Fence, Header, Outcome as Written, Writer};
 use crate::comm::Communicator;
-use crate::config::{self, Case, Schedule, StepSize};
+use crate::config::{self, Case, Schedule};
 use crate::error::{Error, Kind, Result};
 use crate::field::Record;
-use crate::halo::{Backend, Exchange, Plan};
 use crate::rundir::{Heartbeat, Lease, Orders, Phase, RunDirectory};
 
 /// How a run ended, if not with an error.
@@ -79,23 +78,27 @@ pub enum Start {
     Fresh,
 }
 
-/// A simulation on all ranks: the state and everything that drives it.
-pub struct Simulation<'a, M: Model<N>, const N: usize> {
+/// A simulation on all ranks: a program, its data, and everything that drives it.
+pub struct Simulation<'a, P: Program<N>, const N: usize> {
     comm: &'a Communicator,
     case: Case,
     run_id: String,
-    evolution: Evolution<M, N>,
+    program: P,
+    domain: Domain<P::State, N>,
+    shared: P::Shared,
+    progress: Progress,
+    /// What the last step failed with on this rank.
+    failure: Option<Error>,
     clock: Clock,
-    seen: Seen,
-    checkpoints: Writer<ScalarOf<M, N>>,
+    checkpoints: Writer<<P::State as Record>::Scalar>,
     pending_checkpoint: Option<Instant>,
     last_checkpoint: Option<Instant>,
     checkpoint_clock: WallInstant,
-    outputs: Outputs<ScalarOf<M, N>>,
+    outputs: Outputs<<P::State as Record>::Scalar>,
     chronicle: Chronicle<'a>,
 }
 
-impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
+impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
     /// Lays the case out over all ranks and sets the state: from the newest good checkpoint of the run directory, or
     /// else at time 0. A thread can have one simulation in its life: it becomes one of the threads that sweep.
     ///
@@ -104,28 +107,21 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
     ///
     /// # Errors
     /// If the case cannot be laid out, memory is short, or there are checkpoints and none is good.
-    pub fn new(comm: &'a Communicator, case: Case, model: M, run: Run, monitor: &'a mut dyn Monitor) -> Result<Self> {
+    pub fn new(
+        comm: &'a Communicator,
+        case: Case,
+        mut program: P,
+        run: Run,
+        monitor: &'a mut dyn Monitor,
+    ) -> Result<Self> {
         run.heartbeat.phase(Phase::Reading);
-        let layout = Layout::<N>::new::<M>(&case)?;
-        let found = restart::find::<M, N>(comm, &case, &run)?;
+        let layout = Layout::<N>::new(&case, &program)?;
+        let found = restart::find::<P, N>(comm, &case, &run)?;
         let partition = layout.partition(comm.size(), found.costs(&layout).as_deref())?;
         let bytes = (0..comm.size()).map(|rank| layout.bytes_of(&partition, rank)).max().unwrap_or(0);
         let on_node = bytes * comm.node()?.size as u64;
         comm.vote(layout.check_memory(on_node, Memory::of_this_node()))?;
 
-        let setting = Setting {
-            model,
-            tiling: layout.tiling.clone(),
-            boundaries: case.boundaries::<N>(),
-            components: layout.components.clone(),
-            asks_timescale: matches!(case.time.step, StepSize::Cfl(_)),
-        };
-        let plan = Plan::new(&layout.tiling, &partition, comm.rank(), layout.width);
-        let backend = match case.run.exchange {
-            config::Exchange::Neighbourhood => Backend::Neighbourhood,
-            config::Exchange::PointToPoint => Backend::PointToPoint,
-        };
-        let exchange = Exchange::new(comm, plan, layout.components.len(), backend)?;
         let beginning = Beginning {
             title: case.title.clone(),
             cells: case.cells.clone(),
@@ -138,31 +134,31 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
             directory: run.directory.clone(),
             resumed_from: None,
         };
-        let stages = integrator::stages(case.time.integrator);
-        let evolution =
-            Evolution::new(setting, partition, comm.rank(), stages, exchange, layout.width, case.run.threads);
-        let mut evolution = comm.vote(evolution)?;
-        evolution.prove_exchange(comm)?;
+        let mut domain = Domain::new(comm, &case, &layout, partition)?;
+        comm.vote(program.prepare(&domain, &run.case_directory))?;
         let mut chronicle = Chronicle::new(run, &case, comm, monitor);
 
         let schedules = case.outputs.iter().map(|output| output.every).chain([case.checkpoint.every]);
         let mut clock = Clock::new(&case.time, schedules);
-        let (resumed_from, run_id) = match restart::restore(comm, &found, &mut evolution, &mut chronicle)? {
+        let (resumed_from, run_id, shared) = match restart::restore(&found, &mut domain, &mut chronicle)? {
             Some(header) => {
                 let now = Instant { step: header.step, time: header.time };
                 clock.set(before(&header).unwrap_or(now), now);
-                (Some(now), header.run_id)
+                let shared = restart::shared_of::<P, N>(&header).map_err(|cause| {
+                    Error::new(Kind::Checkpoint, format!("what the ranks held alike cannot be read: {cause}"))
+                })?;
+                (Some(now), header.run_id, shared)
             }
             None => {
-                initial::from_model(&mut evolution);
+                let shared = comm.vote(program.begin(&mut domain))?;
                 if let Some(from) = &case.initial {
-                    initial::from_file(&mut evolution, from, &chronicle.run().case_directory, comm)?;
+                    initial::from_file(&mut domain, from, &chronicle.run().case_directory)?;
                 }
                 restart::discard(comm, chronicle.run())?;
-                (None, comm.broadcast(0, (comm.rank() == 0).then(new_run_id))?)
+                (None, comm.broadcast(0, comm.is_root().then(new_run_id))?, shared)
             }
         };
-        let seen = evolution.look();
+        let progress = program.progress(&domain, &shared);
         let directory = &chronicle.run().directory;
         let outputs = Outputs::new(comm, &case, chronicle.run(), &layout.components, clock.now())?;
         let checkpoints = Writer::new(checkpoint::Settings {
@@ -177,16 +173,19 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
             fence: chronicle.run().fence(),
             tick: Some(chronicle.run().heartbeat.ticker()),
         });
-        let began =
-            chronicle.started(&run_id, &Beginning { resumed_from, ..beginning }, clock.progress(), clock.is_over());
+        let (done, over) = (part_done(&clock, &progress), clock.is_over() || progress.finished);
+        let began = chronicle.started(&run_id, &Beginning { resumed_from, ..beginning }, done, over);
         comm.vote(began)?;
         Ok(Simulation {
             comm,
             case,
             run_id,
-            evolution,
+            program,
+            domain,
+            shared,
+            progress,
+            failure: None,
             clock,
-            seen,
             checkpoints,
             pending_checkpoint: None,
             last_checkpoint: resumed_from,
@@ -221,7 +220,8 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
             let agreed = self.agree()?;
             self.publish(&agreed)?;
             self.checkpoint_if_due(&agreed)?;
-            let Some(dt) = self.clock.next_step(agreed.timescale)? else { return self.finish() };
+            let next = if agreed.finished { None } else { self.clock.next_step(agreed.timescale)? };
+            let Some(dt) = next else { return self.finish() };
             if agreed.stop {
                 return self.interrupt();
             }
@@ -232,9 +232,12 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
     /// The one all-reduce of a step: soundness, timescale, wishes to stop, and how far the writers are.
     fn agree(&mut self) -> Result<Pulse> {
         self.chronicle.phase(Phase::Reduce);
+        let Progress { timescale, sound, finished, save, .. } = self.progress;
         let mut pulse = Pulse {
-            timescale: self.seen.timescale,
-            fault: !self.seen.sound,
+            timescale,
+            fault: !sound || self.failure.is_some(),
+            finished,
+            save,
             stop: self.chronicle.run().stops.asked(self.chronicle.elapsed()),
             checkpoint: self.checkpoints.report(),
             output: self.outputs.report(),
@@ -246,8 +249,8 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         let agreed = pulse.agree(self.comm)?;
         if agreed.fault {
             let step = self.clock.now().step;
-            let fault = self.evolution.explain().map(|fault| fault.in_step(step));
-            self.comm.vote(fault.map_or(Ok(()), Err))?;
+            let fault = self.failure.take().or_else(|| self.program.explain(&self.domain));
+            self.comm.vote(fault.map_or(Ok(()), |fault| Err(fault.in_step(step))))?;
             return Err(Error::new(
                 Kind::State,
                 "the state was not sound when it was computed, but now it is: memory may be failing",
@@ -266,34 +269,38 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         Ok(agreed)
     }
 
-    /// One step of the state.
+    /// One step of the program.
     fn advance(&mut self, dt: f64) {
-        let chronicle = &self.chronicle;
-        let phase = |activity| {
+        let Simulation { program, domain, shared, chronicle, .. } = self;
+        let show = |activity| {
             chronicle.phase(match activity {
                 Activity::Exchange => Phase::Exchange,
                 Activity::Sweep => Phase::Sweep,
+                Activity::Reduce => Phase::Reduce,
             });
         };
-        match self.evolution.advance(self.clock.now().time, dt, &phase) {
-            Ok(seen) => self.seen = seen,
-            // Nothing but MPI fails here, and then the others may wait for a message that never comes.
-            Err(error) => {
-                log::error!("{}", error.on_rank(self.comm.rank()).in_step(self.clock.now().step));
+        let Instant { step: number, time } = self.clock.now();
+        match program.step(domain, shared, &Step { number, time, dt, show: &show }) {
+            Ok(()) => self.progress = program.progress(domain, shared),
+            // The others may wait for a message that never comes.
+            Err(error) if error.kind() == Kind::Mpi => {
+                log::error!("{}", error.on_rank(self.comm.rank()).in_step(number));
                 self.comm.abort(1)
             }
+            Err(error) => self.failure = Some(error),
         }
         self.clock.advance(dt);
-        self.chronicle.stepped(self.clock.now(), dt, self.clock.progress());
+        self.chronicle.stepped(self.clock.now(), dt, part_done(&self.clock, &self.progress));
     }
 
     /// Writes the outputs that are due.
     fn publish(&mut self, agreed: &Pulse) -> Result<()> {
-        let due = self.outputs.due(&self.clock, agreed.wall_due >> 1);
+        let over = self.clock.is_over() || agreed.finished;
+        let due = self.outputs.due(&self.clock, over, agreed.wall_due >> 1);
         if due.any() {
             self.chronicle.phase(Phase::Output);
-            let header = self.header();
-            self.outputs.write(self.comm, due, self.clock.now(), &header, &self.evolution)?;
+            let header = self.header()?;
+            self.outputs.write(due, self.clock.now(), &header, &self.program, &self.domain)?;
         }
         Ok(())
     }
@@ -304,9 +311,10 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
 
     /// Begins a checkpoint if one is due; the sweeps go on while it is written.
     fn checkpoint_if_due(&mut self, agreed: &Pulse) -> Result<()> {
-        let due = self.clock.is_due(&self.case.checkpoint.every) || agreed.wall_due & 1 == 1;
+        let wished = agreed.save && !self.checkpoints.is_pending();
+        let due = self.clock.is_due(&self.case.checkpoint.every) || agreed.wall_due & 1 == 1 || wished;
         let saved = self.last_checkpoint == Some(self.clock.now());
-        if due && !saved && !self.clock.is_over() {
+        if due && !saved && !self.clock.is_over() && !agreed.finished {
             self.begin_checkpoint()?;
         }
         Ok(())
@@ -314,17 +322,28 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
 
     fn begin_checkpoint(&mut self) -> Result<()> {
         self.chronicle.phase(Phase::Checkpoint);
+        self.compare_shared()?;
         // One at a time: staging memory stays bounded, however slow the disk is.
         let written = self.checkpoints.finish(self.comm)?;
         self.note(written)?;
         // What came before a checkpoint must not be missing after a restart from it.
         self.outputs.finish_before(self.comm, self.clock.now().step)?;
-        let Setting { tiling, .. } = &self.evolution.setting;
-        let (header, costs) = (self.header(), self.evolution.costs());
-        self.checkpoints.begin(self.comm, header, tiling, &self.evolution.partition, self.evolution.state(), &costs)?;
+        let (header, costs) = (self.header()?, self.domain.costs());
+        let Domain { tiling, partition, state, .. } = &self.domain;
+        self.checkpoints.begin(self.comm, header, tiling, partition, state, &costs)?;
         self.pending_checkpoint = Some(self.clock.now());
         self.checkpoint_clock = WallInstant::now();
         Ok(())
+    }
+
+    /// Sees that what all ranks should hold alike is alike: a checkpoint keeps rank 0's.
+    fn compare_shared(&self) -> Result<()> {
+        let hash = self.header()?.shared_fingerprint();
+        let first: u64 = self.comm.broadcast(0, self.comm.is_root().then_some(hash))?;
+        let alike = Error::new(Kind::Internal, "what all ranks should hold alike differs from that of rank 0")
+            .in_step(self.clock.now().step)
+            .hint("a program may change it only by what all ranks know: sums, minima and maxima over all of them");
+        self.comm.vote(if hash == first { Ok(()) } else { Err(alike) })
     }
 
     /// Waits until everything that was begun is on stable storage, or has failed.
@@ -358,8 +377,9 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
     fn finish(&mut self) -> Result<Outcome> {
         self.save()?;
         self.chronicle.phase(Phase::Finishing);
-        let mut hash = [self.evolution.state().fingerprint(&self.evolution.setting.tiling)];
+        let mut hash = [self.domain.state.fingerprint(&self.domain.tiling)];
         self.comm.sum_u64_wrapping(&mut hash)?;
+        hash[0] = hash[0].wrapping_add(self.header()?.shared_fingerprint());
         let at = self.clock.now();
         let recorded = self.chronicle.finished(&self.run_id, at, hash[0]);
         self.comm.vote(recorded)?;
@@ -395,10 +415,16 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
         }
     }
 
-    fn header(&self) -> Header {
+    fn header(&self) -> Result<Header> {
         let Instant { step, time } = self.clock.now();
-        let grid = self.evolution.setting.grid();
-        Header {
+        let grid = self.domain.grid();
+        let mut replicated = BTreeMap::from([(BEFORE.into(), serde_json::json!(self.clock.before()))]);
+        let shared = serde_json::to_value(&self.shared)
+            .map_err(|cause| Error::new(Kind::Internal, format!("what all ranks hold alike is no JSON: {cause}")))?;
+        if !shared.is_null() {
+            replicated.insert(Header::SHARED.into(), shared);
+        }
+        Ok(Header {
             program: self.chronicle.run().program.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             run_id: self.run_id.clone(),
@@ -409,14 +435,19 @@ impl<'a, M: Model<N>, const N: usize> Simulation<'a, M, N> {
             lower: grid.lower().0.to_vec(),
             upper: grid.upper().0.to_vec(),
             periodic: grid.periodic().to_vec(),
-            block: self.evolution.setting.tiling.shape().to_vec(),
-            components: self.evolution.setting.components.clone(),
-            scalar: M::State::kind(),
+            block: self.domain.tiling.shape().to_vec(),
+            components: self.domain.components.clone(),
+            scalar: P::State::kind(),
             case: self.case.canonical(),
             physics: self.case.physics(),
-            replicated: BTreeMap::from([(BEFORE.into(), serde_json::json!(self.clock.before()))]),
-        }
+            replicated,
+        })
     }
+}
+
+/// The part of the run that is done, by the clock or by the program's own account.
+fn part_done(clock: &Clock, progress: &Progress) -> f64 {
+    progress.done.unwrap_or(0.0).max(clock.progress())
 }
 
 /// The key under which a checkpoint has the instant before its own.

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::Model;
+use super::physics::Physics;
 use crate::error::{Error, Kind};
 use crate::field::{Block, Component, Observe, Record, Scalar};
 use crate::grid::{Cell, Grid, Vector};
@@ -27,8 +27,8 @@ impl Seen {
 }
 
 /// Observes the rows that the last stage of a step writes.
-pub(super) struct Guard<'a, M, const N: usize> {
-    model: &'a M,
+pub struct Guard<'a, P, const N: usize> {
+    physics: &'a P,
     spacing: Vector<N>,
     asks_timescale: bool,
     seen: Seen,
@@ -38,37 +38,37 @@ pub(super) struct Guard<'a, M, const N: usize> {
 /// The lanes over which a row's minimum is taken side by side, so that the loop vectorises.
 const LANES: usize = 8;
 
-impl<'a, M: Model<N>, const N: usize> Guard<'a, M, N> {
-    /// A guard for a model; it computes timescales only if the step depends on them.
-    pub fn new(model: &'a M, grid: &Grid<N>, asks_timescale: bool) -> Self {
-        Guard { model, spacing: grid.spacing(), asks_timescale, seen: Seen::NOTHING, dimension: PhantomData }
+impl<'a, P: Physics<N>, const N: usize> Guard<'a, P, N> {
+    /// A guard for some physics; it computes timescales only if the step depends on them.
+    pub(super) fn new(physics: &'a P, grid: &Grid<N>, asks_timescale: bool) -> Self {
+        Guard { physics, spacing: grid.spacing(), asks_timescale, seen: Seen::NOTHING, dimension: PhantomData }
     }
 
     /// What it has seen so far.
-    pub fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> Seen {
         self.seen
     }
 
     #[inline(always)]
-    fn is_sound(&self, u: M::State) -> bool {
-        u.all_finite() & self.model.admissible(u)
+    fn is_sound(&self, u: P::State) -> bool {
+        u.all_finite() & self.physics.admissible(u)
     }
 
     /// Looks at all cells of a block's interior.
-    pub fn look(&mut self, block: &Block<<M::State as Record>::Scalar, N>) {
+    pub(super) fn look(&mut self, block: &Block<<P::State as Record>::Scalar, N>) {
         let (plane, data) = (block.plane(), block.data());
         for row in block.rows(&block.interior()) {
-            self.row(row.len(), |i| M::State::load(|c| data[row.start + i + c * plane]));
+            self.row(row.len(), |i| P::State::load(|c| data[row.start + i + c * plane]));
         }
     }
 
     /// The first cell of a block that is not sound, as an error that names it.
-    pub fn explain(&self, block: &Block<<M::State as Record>::Scalar, N>, grid: &Grid<N>) -> Option<Error> {
+    pub(super) fn explain(&self, block: &Block<<P::State as Record>::Scalar, N>, grid: &Grid<N>) -> Option<Error> {
         block.interior().cells().find_map(|cell| self.fault(block.get(cell), cell, grid))
     }
 
-    fn fault(&self, u: M::State, cell: Cell<N>, grid: &Grid<N>) -> Option<Error> {
-        let components = M::components();
+    fn fault(&self, u: P::State, cell: Cell<N>, grid: &Grid<N>) -> Option<Error> {
+        let components = P::components();
         let value = describe(u, &components);
         let place = format!("in cell {:?} at {:?}", cell.0, grid.centre(cell).0);
         if !u.all_finite() {
@@ -83,13 +83,13 @@ impl<'a, M: Model<N>, const N: usize> Guard<'a, M, N> {
                     .hint("a smaller time.cfl or time.step, or a finer grid, may keep the scheme stable"),
             );
         }
-        if !self.model.admissible(u) {
+        if !self.physics.admissible(u) {
             return Some(
                 Error::new(Kind::State, format!("the state {value} {place} is not admissible to the model"))
                     .hint("a smaller time.cfl or time.step may keep the scheme within its limits"),
             );
         }
-        let timescale = self.model.timescale(u, self.spacing);
+        let timescale = self.physics.timescale(u, self.spacing);
         (self.asks_timescale && !is_positive(timescale)).then(|| {
             Error::new(
                 Kind::State,
@@ -99,9 +99,9 @@ impl<'a, M: Model<N>, const N: usize> Guard<'a, M, N> {
     }
 }
 
-impl<M: Model<N>, const N: usize> Observe<M::State> for Guard<'_, M, N> {
+impl<P: Physics<N>, const N: usize> Observe<P::State> for Guard<'_, P, N> {
     #[inline(always)]
-    fn row(&mut self, length: usize, get: impl Fn(usize) -> M::State) {
+    fn row(&mut self, length: usize, get: impl Fn(usize) -> P::State) {
         let mut sound = true;
         for i in 0..length {
             sound &= self.is_sound(get(i));
@@ -109,7 +109,7 @@ impl<M: Model<N>, const N: usize> Observe<M::State> for Guard<'_, M, N> {
         if self.asks_timescale {
             let mut least = [f64::INFINITY; LANES];
             let mut take = |lane: usize, i: usize| {
-                let timescale = self.model.timescale(get(i), self.spacing);
+                let timescale = self.physics.timescale(get(i), self.spacing);
                 sound &= is_positive(timescale);
                 least[lane] = if timescale < least[lane] { timescale } else { least[lane] };
             };

@@ -1,25 +1,14 @@
-//! The state at time 0: from the model, or one component of it from a dataset of an HDF5 file.
+//! One component of the state at time 0 from a dataset of an HDF5 file.
 
 use std::path::Path;
 
 use ndarray::{ArrayD, IxDyn};
 
-use super::Model;
-use super::evolution::{Evolution, ScalarOf};
-use crate::comm::Communicator;
+use super::domain::Domain;
 use crate::config::{InitialFile, Interpolation};
 use crate::error::{Error, Kind, Result};
-use crate::field::Scalar;
+use crate::field::{Record, Scalar};
 use crate::grid::{Cell, Grid};
-
-/// Sets every cell from the model.
-pub(super) fn from_model<M: Model<N>, const N: usize>(evolution: &mut Evolution<M, N>) {
-    evolution.change(|setting, block| {
-        for cell in block.interior().cells() {
-            block.set(cell, setting.model.initial(setting.grid().centre(cell)));
-        }
-    });
-}
 
 /// Overwrites one component with a dataset that is stretched over the domain.
 ///
@@ -31,20 +20,21 @@ pub(super) fn from_model<M: Model<N>, const N: usize>(evolution: &mut Evolution<
 ///
 /// # Collective
 /// Rank 0 reads the file and sends the numbers to all.
-pub(super) fn from_file<M: Model<N>, const N: usize>(
-    evolution: &mut Evolution<M, N>,
+pub(super) fn from_file<S: Record, const N: usize>(
+    domain: &mut Domain<S, N>,
     from: &InitialFile,
     case_directory: &Path,
-    comm: &Communicator,
 ) -> Result<()> {
+    let comm = domain.comm().clone();
     let read = if comm.rank() == 0 { read(from, case_directory, N).map(Some) } else { Ok(None) };
     let samples: Samples = comm.broadcast(0, comm.vote(read)?)?;
     let data = ArrayD::from_shape_vec(IxDyn(&samples.shape), samples.values).expect("the shape is that of the values");
-    evolution.change(|setting, block| {
+    let grid = *domain.grid();
+    domain.for_each_block(|block| {
         for cell in block.interior().cells() {
-            let value = from.scale * sample(&data, setting.grid(), cell, from.interpolation) + from.offset;
+            let value = from.scale * sample(&data, &grid, cell, from.interpolation) + from.offset;
             let position = block.position(cell) + from.component * block.plane();
-            block.data_mut()[position] = <ScalarOf<M, N>>::from_f64(value);
+            block.data_mut()[position] = S::Scalar::from_f64(value);
         }
     });
     Ok(())

@@ -1,5 +1,6 @@
 //! The time integrators, as tables of stages.
 
+use super::physics::Order;
 use crate::config::Integrator;
 
 /// One of the buffers that an integrator works on; buffer 0 holds the state.
@@ -22,10 +23,12 @@ pub(super) struct Stage {
     pub rate: f64,
     /// When the rate is taken, as a part of the step.
     pub when: f64,
+    /// How accurate the rate has to be.
+    pub order: Order,
 }
 
 const fn stage(source: Buffer, old: Buffer, out: Buffer, [keep, take, rate, when]: [f64; 4]) -> Stage {
-    Stage { source, old, out, keep, take, rate, when }
+    Stage { source, old, out, keep, take, rate, when, order: Order::Full }
 }
 
 /// The stages of one step. After them the new state is in `result`, which trades places with buffer 0.
@@ -45,6 +48,20 @@ const FORWARD_EULER: Stages = Stages { stages: &[stage(0, 0, 1, [1.0, 0.0, 1.0, 
 /// Shu and Osher 1988, doi:10.1016/0021-9991(88)90177-5, eq. 2.16.
 const SSP_RK2: Stages = Stages {
     stages: &[stage(0, 0, 1, [1.0, 0.0, 1.0, 0.0]), stage(1, 0, 0, [0.5, 0.5, 0.5, 1.0])],
+    buffers: 2,
+    result: 0,
+};
+
+/// The predictor–corrector method that Athena++ calls VL2: half a step with a rate of first order, and from there the
+/// rate of the whole step. With a rate of full order in the predictor, it is the midpoint rule.
+///
+/// # Sources
+/// Stone and Gardiner 2009, doi:10.1016/j.newast.2008.06.003, § 3; van Leer 2006.
+const VL2: Stages = Stages {
+    stages: &[
+        Stage { order: Order::First, ..stage(0, 0, 1, [1.0, 0.0, 0.5, 0.0]) },
+        stage(1, 0, 0, [1.0, 0.0, 1.0, 0.5]),
+    ],
     buffers: 2,
     result: 0,
 };
@@ -88,6 +105,7 @@ pub(super) fn stages(integrator: Integrator) -> Stages {
     match integrator {
         Integrator::ForwardEuler => FORWARD_EULER,
         Integrator::SspRk2 => SSP_RK2,
+        Integrator::Vl2 => VL2,
         Integrator::SspRk3 => SSP_RK3,
         Integrator::Rk4 => RK4,
     }
@@ -120,6 +138,7 @@ mod tests {
         let orders = [
             (Integrator::ForwardEuler, 1.0),
             (Integrator::SspRk2, 2.0),
+            (Integrator::Vl2, 2.0),
             (Integrator::SspRk3, 3.0),
             (Integrator::Rk4, 4.0),
         ];

@@ -5,7 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::field::{Component, Record};
 use crate::grid::{Partition, Tiling};
 
-use super::{Model, integrator};
+use super::program::{Needs, Program};
 
 /// The most blocks that one rank is given: beyond it, visiting blocks costs more than computing cells.
 const MOST_BLOCKS_A_RANK: usize = 1 << 18;
@@ -19,25 +19,27 @@ pub struct Layout<const N: usize> {
     pub width: usize,
     /// The state's components.
     pub components: Vec<Component>,
-    /// How many copies of the state the integrator needs.
+    /// How many copies of the state there are in memory.
     pub buffers: usize,
     /// The bytes of one number.
     pub scalar_bytes: usize,
 }
 
 impl<const N: usize> Layout<N> {
-    /// Lays out a case for a model.
+    /// Lays out a case for a program.
     ///
     /// # Errors
     /// If the grid or the blocks cannot be, or the ghosts are wider than a block.
-    pub fn new<M: Model<N>>(case: &Case) -> Result<Self> {
+    pub fn new<P: Program<N>>(case: &Case, program: &P) -> Result<Self> {
         let grid = case.grid::<N>()?;
         let default = Tiling::default_shape(&grid);
         let tiling = Tiling::new(grid, case.block::<N>()?.unwrap_or(default))?;
-        let width = M::REACH * case.run.sweeps_per_exchange;
+        let needs = program.needs();
+        let Needs { reach, buffers, .. } = needs;
+        let width = needs.width();
         if let Some(a) = (0..N).find(|&a| width > tiling.shape()[a]) {
             let axis = ["x", "y", "z"][a];
-            let sweeps = tiling.shape().into_iter().min().unwrap_or(1) / M::REACH.max(1);
+            let sweeps = tiling.shape().into_iter().min().unwrap_or(1) / reach.max(1);
             let hint = if sweeps >= 1 {
                 format!(
                     "use run.sweeps_per_exchange = {sweeps} or less, or blocks of at least {width} cells (default here: {default:?})"
@@ -48,18 +50,13 @@ impl<const N: usize> Layout<N> {
                 )
             };
             return Err(Error::case(format!(
-                "ghosts {width} cells wide (the model's reach {} times run.sweeps_per_exchange = {}) do not fit blocks of {} cells along {axis}",
-                M::REACH, case.run.sweeps_per_exchange, tiling.shape()[a]
+                "ghosts {width} cells wide (the model's reach {reach} times run.sweeps_per_exchange = {}) do not fit blocks of {} cells along {axis}",
+                needs.sweeps,
+                tiling.shape()[a]
             ))
             .hint(hint));
         }
-        Ok(Layout {
-            tiling,
-            width,
-            components: M::components(),
-            buffers: integrator::stages(case.time.integrator).buffers,
-            scalar_bytes: M::State::kind().size(),
-        })
+        Ok(Layout { tiling, width, components: P::components(), buffers, scalar_bytes: P::State::kind().size() })
     }
 
     /// Which rank owns which block, by the blocks' measured costs or else by their cells.

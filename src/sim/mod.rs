@@ -17,6 +17,7 @@
 
 pub mod chronicle;
 pub mod clock;
+mod domain;
 pub mod driver;
 mod evolution;
 mod guard;
@@ -25,6 +26,8 @@ mod integrator;
 pub mod layout;
 pub mod model;
 mod outputs;
+pub mod physics;
+pub mod program;
 mod pulse;
 mod restart;
 pub mod stops;
@@ -32,7 +35,11 @@ mod totals;
 
 pub use chronicle::{Beginning, Monitor};
 pub use clock::Instant;
+pub use domain::Domain;
 pub use driver::{Outcome, Run, Simulation, Start};
+pub use evolution::Evolution;
 pub use layout::Layout;
 pub use model::Model;
+pub use physics::Pointwise;
+pub use program::{Activity, Needs, Program, Progress, Step};
 pub use stops::Stops;

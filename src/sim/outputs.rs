@@ -6,17 +6,16 @@
 
 use std::time::Instant as WallInstant;
 
-use super::Model;
 use super::clock::{Clock, Instant};
+use super::domain::Domain;
 use super::driver::Run;
-use super::evolution::Evolution;
+use super::program::Program;
 use super::totals::{Table, totals};
 use crate::checkpoint::{Header, Outcome as Written, Settings, Verify, Writer};
 use crate::comm::Communicator;
 use crate::config::{Case, Output, Schedule, Thing};
 use crate::error::{Error, Kind, Result};
-use crate::field::{Component, Field, Record, Scalar};
-use crate::grid::{Partition, Tiling};
+use crate::field::{Block, Component, Field, Record, Scalar};
 
 /// The most outputs that a case may ask for: the wall schedules among them share the bits of one number.
 const MOST_OUTPUTS: usize = 30;
@@ -89,8 +88,8 @@ impl<T: Scalar> Outputs<T> {
     }
 
     /// The outputs that are due: by the clock, by rank 0's wall clock, and all of them at the first and last instant.
-    pub fn due(&self, clock: &Clock, wall_due: u32) -> Due {
-        let always = clock.now().step == 0 || clock.is_over();
+    pub fn due(&self, clock: &Clock, over: bool, wall_due: u32) -> Due {
+        let always = clock.now().step == 0 || over;
         Due(wall_due | self.bits(|wanted| always || clock.is_due(&wanted.output.every)))
     }
 
@@ -109,15 +108,15 @@ impl<T: Scalar> Outputs<T> {
     ///
     /// # Collective
     /// All ranks must call it with the same outputs due.
-    pub fn write<M: Model<N, State: Record<Scalar = T>>, const N: usize>(
+    pub fn write<P: Program<N, State: Record<Scalar = T>>, const N: usize>(
         &mut self,
-        comm: &Communicator,
         due: Due,
         now: Instant,
         header: &Header,
-        evolution: &Evolution<M, N>,
+        program: &P,
+        domain: &Domain<P::State, N>,
     ) -> Result<()> {
-        let (state, tiling) = (evolution.state(), &evolution.setting.tiling);
+        let Domain { comm, state, tiling, partition, .. } = domain;
         let mut selected: Vec<usize> = Vec::new();
         let mut wants_totals = false;
         for (_, wanted) in self.wanted.iter_mut().enumerate().filter(|(bit, _)| due.0 >> bit & 1 == 1) {
@@ -135,13 +134,11 @@ impl<T: Scalar> Outputs<T> {
         selected.dedup();
         if !selected.is_empty() {
             self.finish(comm)?;
-            let part = pick(state, tiling, &evolution.partition, comm.rank(), &selected);
-            let header = Header {
-                components: selected.iter().map(|&c| header.components[c].clone()).collect(),
-                ..header.clone()
-            };
+            let part = pick(program, domain, &selected);
+            let all: Vec<Component> = header.components.iter().cloned().chain(P::derived()).collect();
+            let header = Header { components: selected.iter().map(|&c| all[c].clone()).collect(), ..header.clone() };
             self.pending = Some(now.step);
-            self.writer.begin(comm, header, tiling, &evolution.partition, &part, &evolution.costs())?;
+            self.writer.begin(comm, header, tiling, partition, &part, &domain.costs())?;
         }
         Ok(())
     }
@@ -185,19 +182,40 @@ impl<T: Scalar> Outputs<T> {
     }
 }
 
-/// A copy of some components of the state, without ghosts.
-fn pick<T: Scalar, const N: usize>(
-    state: &Field<T, N>,
-    tiling: &Tiling<N>,
-    partition: &Partition,
-    rank: usize,
+/// A copy of some components, without ghosts: those of the state come first, then the derived ones.
+fn pick<P: Program<N>, const N: usize>(
+    program: &P,
+    domain: &Domain<P::State, N>,
     selected: &[usize],
-) -> Field<T, N> {
-    let mut part = Field::new(tiling, partition, rank, 0, selected.len());
+) -> Field<<P::State as Record>::Scalar, N> {
+    let Domain { comm, state, tiling, partition, .. } = domain;
+    let mut part = Field::new(tiling, partition, comm.rank(), 0, selected.len());
     for (from, to) in state.blocks().iter().zip(part.blocks_mut()) {
         for (index, &component) in selected.iter().enumerate() {
-            to.interior_array_mut(index).assign(&from.interior_array(component));
+            match component.checked_sub(P::State::COMPONENTS) {
+                None => to.interior_array_mut(index).assign(&from.interior_array(component)),
+                Some(derived) => derive(program, derived, from, index, to),
+            }
         }
     }
     part
+}
+
+/// Sets one component of a block to one that is derived from the state.
+fn derive<P: Program<N>, const N: usize>(
+    program: &P,
+    derived: usize,
+    from: &Block<<P::State as Record>::Scalar, N>,
+    index: usize,
+    to: &mut Block<<P::State as Record>::Scalar, N>,
+) {
+    for cell in from.interior().cells() {
+        let position = to.position(cell) + index * to.plane();
+        let data = to.data_mut();
+        program.derive(from.get(cell), |d, value| {
+            if d == derived {
+                data[position] = value;
+            }
+        });
+    }
 }

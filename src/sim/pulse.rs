@@ -17,6 +17,10 @@ pub(super) struct Pulse {
     pub fault: bool,
     /// Whether somebody asked for a stop.
     pub stop: bool,
+    /// Whether there is nothing left to do.
+    pub finished: bool,
+    /// Whether there is something new that is worth a checkpoint.
+    pub save: bool,
     /// The schedules that are due by rank 0's wall clock, one bit each.
     pub wall_due: u32,
     /// How far the pending checkpoint has come.
@@ -31,6 +35,8 @@ impl Pulse {
         timescale: f64::INFINITY,
         fault: false,
         stop: false,
+        finished: false,
+        save: false,
         wall_due: 0,
         checkpoint: NOTHING_PENDING,
         output: NOTHING_PENDING,
@@ -41,16 +47,28 @@ impl Pulse {
     /// # Collective
     /// All ranks must call it.
     pub fn agree(&self, comm: &Communicator) -> Result<Pulse> {
+        let any = |flag: bool| -f64::from(u8::from(flag));
         let mut all = [
             self.timescale,
-            -f64::from(u8::from(self.fault)),
-            -f64::from(u8::from(self.stop)),
+            any(self.fault),
+            any(self.stop),
+            any(self.finished),
+            any(self.save),
             -f64::from(self.wall_due),
             self.checkpoint,
             self.output,
         ];
         comm.min_f64(&mut all)?;
-        let [timescale, fault, stop, wall_due, checkpoint, output] = all;
-        Ok(Pulse { timescale, fault: fault < 0.0, stop: stop < 0.0, wall_due: -wall_due as u32, checkpoint, output })
+        let [timescale, fault, stop, finished, save, wall_due, checkpoint, output] = all;
+        Ok(Pulse {
+            timescale,
+            fault: fault < 0.0,
+            stop: stop < 0.0,
+            finished: finished < 0.0,
+            save: save < 0.0,
+            wall_due: -wall_due as u32,
+            checkpoint,
+            output,
+        })
     }
 }

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Model;
 use super::chronicle::Chronicle;
 use super::clock::Instant;
+use super::domain::Domain;
 use super::driver::{Run, Start};
-use super::evolution::Evolution;
 use super::layout::Layout;
+use super::program::Program;
 use crate::checkpoint::{self, Header, Reader};
 use crate::comm::Communicator;
 use crate::config::Case;
@@ -48,12 +48,12 @@ impl Found {
 ///
 /// # Collective
 /// Rank 0 looks; all get what it found.
-pub(super) fn find<M: Model<N>, const N: usize>(comm: &Communicator, case: &Case, run: &Run) -> Result<Found> {
-    let found = if comm.rank() == 0 { look::<M, N>(case, run).map(Some) } else { Ok(None) };
+pub(super) fn find<P: Program<N>, const N: usize>(comm: &Communicator, case: &Case, run: &Run) -> Result<Found> {
+    let found = if comm.rank() == 0 { look::<P, N>(case, run).map(Some) } else { Ok(None) };
     comm.broadcast(0, comm.vote(found)?)
 }
 
-fn look<M: Model<N>, const N: usize>(case: &Case, run: &Run) -> Result<Found> {
+fn look<P: Program<N>, const N: usize>(case: &Case, run: &Run) -> Result<Found> {
     let mut found = Found::default();
     if run.start == Start::Fresh {
         return Ok(found);
@@ -66,7 +66,7 @@ fn look<M: Model<N>, const N: usize>(case: &Case, run: &Run) -> Result<Found> {
         match Reader::open(&entry.path) {
             Ok(reader) => {
                 let header = reader.header();
-                belongs::<M, N>(header, case, run).map_err(|error| error.at_path(&entry.path))?;
+                belongs::<P, N>(header, case, run).map_err(|error| error.at_path(&entry.path))?;
                 if header.time > case.time.end || case.time.steps.is_some_and(|steps| header.step > steps) {
                     found.beyond.get_or_insert(Instant { step: header.step, time: header.time });
                     continue;
@@ -96,7 +96,7 @@ fn look<M: Model<N>, const N: usize>(case: &Case, run: &Run) -> Result<Found> {
 }
 
 /// Refuses a checkpoint of another program, grid, state or physics.
-fn belongs<M: Model<N>, const N: usize>(header: &Header, case: &Case, run: &Run) -> Result<()> {
+fn belongs<P: Program<N>, const N: usize>(header: &Header, case: &Case, run: &Run) -> Result<()> {
     let other = |what: String| {
         Err(Error::new(Kind::Checkpoint, format!("the run directory has a checkpoint of another run: {what}"))
             .hint("use another --dir, or --fresh to start over and discard what is there"))
@@ -107,22 +107,30 @@ fn belongs<M: Model<N>, const N: usize>(header: &Header, case: &Case, run: &Run)
     if header.cells != case.cells {
         return other(format!("its grid has {:?} cells, the case has {:?}", header.cells, case.cells));
     }
-    if header.scalar != M::State::kind() || header.components != M::components() {
+    if header.scalar != P::State::kind() || header.components != P::components() {
         let names = |components: &[crate::field::Component]| {
             components.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")
         };
         return other(format!(
-            "its state is {} of {}, the model's is {} of {}",
+            "its state is {} of {}, this program's is {} of {}",
             names(&header.components),
             header.scalar.name(),
-            names(&M::components()),
-            M::State::kind().name()
+            names(&P::components()),
+            P::State::kind().name()
         ));
+    }
+    if let Err(cause) = shared_of::<P, N>(header) {
+        return other(format!("what its ranks held alike is not of this program: {cause}"));
     }
     match case.physics_difference(&header.physics) {
         Some(difference) => other(difference),
         None => Ok(()),
     }
+}
+
+/// What all ranks held alike when a checkpoint was taken.
+pub(super) fn shared_of<P: Program<N>, const N: usize>(header: &Header) -> serde_json::Result<P::Shared> {
+    P::Shared::deserialize(header.replicated.get(Header::SHARED).unwrap_or(&serde_json::Value::Null))
 }
 
 /// Sets the state from the newest candidate that proves good; `None` if there is nothing to go on from.
@@ -132,10 +140,9 @@ fn belongs<M: Model<N>, const N: usize>(header: &Header, case: &Case, run: &Run)
 ///
 /// # Errors
 /// If there are checkpoints and none is good.
-pub(super) fn restore<M: Model<N>, const N: usize>(
-    comm: &Communicator,
+pub(super) fn restore<S: Record, const N: usize>(
     found: &Found,
-    evolution: &mut Evolution<M, N>,
+    domain: &mut Domain<S, N>,
     chronicle: &mut Chronicle<'_>,
 ) -> Result<Option<Header>> {
     for (path, reason) in &found.rejected {
@@ -143,10 +150,9 @@ pub(super) fn restore<M: Model<N>, const N: usize>(
     }
     let (mut bad, mut damaged) = (found.rejected.clone(), found.damaged.clone());
     for path in &found.candidates {
-        let tiling = evolution.setting.tiling.clone();
-        let partition = evolution.partition.clone();
+        let Domain { comm, tiling, partition, state, .. } = &mut *domain;
         let tick = || chronicle.run().heartbeat.progress();
-        match checkpoint::restore(comm, path, &tiling, &partition, evolution.state_mut(), &tick) {
+        match checkpoint::restore(comm, path, tiling, partition, state, &tick) {
             Ok(header) => {
                 if comm.rank() == 0 {
                     damaged.iter().for_each(|path| set_aside(path));

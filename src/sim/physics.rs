@@ -1,0 +1,182 @@
+//! What an evolution in time is made of: a state, and how one sweep of a stage is computed.
+
+use super::Model;
+use super::guard::Guard;
+use super::integrator::Stage;
+use crate::error::Result;
+use crate::field::{Block, Component, Observe, Old, Record, Stencil, sweep};
+use crate::grid::{Grid, Region, Vector};
+
+/// The number type of a state.
+pub(super) type ScalarOf<P, const N: usize> = <<P as Physics<N>>::State as Record>::Scalar;
+
+/// How the state changes with time, whoever wrote it and in whatever form.
+///
+/// There are two of them: [`Pointwise`] for a [`Model`], [`FiniteVolume`](super::FiniteVolume) for a
+/// [`ConservationLaw`](crate::scheme::ConservationLaw).
+pub trait Physics<const N: usize>: Send + Sync + 'static {
+    /// What a cell holds.
+    type State: Record;
+
+    /// The names and units of the state's components.
+    fn components() -> Vec<Component>;
+
+    /// The names and units of what can be computed from the state for outputs.
+    fn derived() -> Vec<Component> {
+        Vec::new()
+    }
+
+    /// Whether the parameters make sense together.
+    ///
+    /// # Errors
+    /// An [`Error::case`](crate::Error::case) that names the key, its value and the rule.
+    fn check(&self) -> Result<()>;
+
+    /// How far the rate reads in a stage of the given order, in cells along each axis.
+    fn reach(&self, order: Order) -> usize;
+
+    /// The state at time 0 in the cell whose centre is `x`.
+    fn initial(&self, x: Vector<N>) -> Self::State;
+
+    /// The longest stable step for a cell, at a CFL number of 1.
+    fn timescale(&self, u: Self::State, spacing: Vector<N>) -> f64;
+
+    /// Whether a finite state makes sense.
+    fn admissible(&self, u: Self::State) -> bool;
+
+    /// Gives the derived components of one cell to `put`, in their order.
+    fn derive(&self, _u: Self::State, _put: impl FnMut(usize, <Self::State as Record>::Scalar)) {}
+
+    /// Sets `out = keep·old + take·u + by·rate(u)` in the cells of a region, where u is the source, and shows each row
+    /// to the guard if there is one.
+    fn sweep(
+        &self,
+        pass: &Pass<'_, Self::State, N>,
+        out: &mut Block<<Self::State as Record>::Scalar, N>,
+        region: &Region<N>,
+        guard: Option<&mut Guard<'_, Self, N>>,
+    ) where
+        Self: Sized;
+}
+
+/// How accurate the rate of a stage has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// As accurate as the scheme is.
+    Full,
+    /// A predictor: first order will do, if the scheme has it.
+    First,
+}
+
+/// One sweep over a block: what it reads, and the numbers of the stage.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a, S: Record, const N: usize> {
+    /// The geometry.
+    pub grid: &'a Grid<N>,
+    /// What the rate is computed from.
+    pub source: &'a Block<S::Scalar, N>,
+    /// What is kept a part of.
+    pub old: Old<'a, S::Scalar, N>,
+    /// The part of `old` that is kept.
+    pub keep: f64,
+    /// The part of the source that is taken besides.
+    pub take: f64,
+    /// The weight of the rate: the length of the step times that of the stage; 0 means that no rate is computed.
+    pub by: f64,
+    /// The time at which the rate is taken.
+    pub time: f64,
+    /// How accurate the rate has to be.
+    pub order: Order,
+}
+
+impl<'a, S: Record, const N: usize> Pass<'a, S, N> {
+    /// The pass of a stage in a step of length `dt` from `time` on.
+    pub(super) fn new(
+        stage: &Stage,
+        grid: &'a Grid<N>,
+        [time, dt]: [f64; 2],
+        source: &'a Block<S::Scalar, N>,
+        old: Old<'a, S::Scalar, N>,
+    ) -> Self {
+        let Stage { keep, take, rate, when, order, .. } = *stage;
+        Pass { grid, source, old, keep, take, by: dt * rate, time: time + when * dt, order }
+    }
+
+    /// Sets `out` where no rate is asked for.
+    pub(super) fn combine(&self, out: &mut Block<S::Scalar, N>, region: &Region<N>) {
+        let Pass { keep, take, .. } = *self;
+        let combine = |before: S, u: Stencil<'_, S, N>| before.scaled(keep).sum_with(u.here().scaled(take));
+        sweep(self.grid, self.source, self.old, out, region, 0, combine, &mut ());
+    }
+}
+
+/// A model, whose rate is computed cell by cell.
+#[derive(Debug)]
+pub struct Pointwise<M>(pub M);
+
+impl<M: Model<N>, const N: usize> Physics<N> for Pointwise<M> {
+    type State = M::State;
+
+    fn components() -> Vec<Component> {
+        M::components()
+    }
+
+    fn check(&self) -> Result<()> {
+        self.0.check()
+    }
+
+    fn reach(&self, _order: Order) -> usize {
+        M::REACH
+    }
+
+    fn initial(&self, x: Vector<N>) -> M::State {
+        self.0.initial(x)
+    }
+
+    #[inline(always)]
+    fn timescale(&self, u: M::State, spacing: Vector<N>) -> f64 {
+        self.0.timescale(u, spacing)
+    }
+
+    #[inline(always)]
+    fn admissible(&self, u: M::State) -> bool {
+        self.0.admissible(u)
+    }
+
+    fn sweep(
+        &self,
+        pass: &Pass<'_, M::State, N>,
+        out: &mut Block<<M::State as Record>::Scalar, N>,
+        region: &Region<N>,
+        guard: Option<&mut Guard<'_, Self, N>>,
+    ) {
+        match guard {
+            Some(guard) => self.sweep_and_show(pass, out, region, guard),
+            None => self.sweep_and_show(pass, out, region, &mut ()),
+        }
+    }
+}
+
+impl<M> Pointwise<M> {
+    fn sweep_and_show<const N: usize>(
+        &self,
+        pass: &Pass<'_, M::State, N>,
+        out: &mut Block<<M::State as Record>::Scalar, N>,
+        region: &Region<N>,
+        observe: &mut impl Observe<M::State>,
+    ) where
+        M: Model<N>,
+    {
+        let Pass { grid, source, old, keep, take, by, time, .. } = *pass;
+        // The closures differ in what they compute, not how: the plain step u + dt·f is the one that has to be fastest.
+        if keep == 1.0 && take == 0.0 {
+            let step = |before: M::State, u: Stencil<'_, M::State, N>| before.sum_with(self.0.rate(u, time).scaled(by));
+            sweep(grid, source, old, out, region, M::REACH, step, observe);
+        } else {
+            let mix = |before: M::State, u: Stencil<'_, M::State, N>| {
+                before.scaled(keep).sum_with(u.here().scaled(take)).sum_with(self.0.rate(u, time).scaled(by))
+            };
+            sweep(grid, source, old, out, region, M::REACH, mix, observe);
+        }
+    }
+}
