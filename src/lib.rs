@@ -81,6 +81,7 @@ pub mod cli;
 pub mod comm;
 pub mod config;
 pub mod error;
+pub mod farm;
 pub mod field;
 pub mod grid;
 pub mod halo;
@@ -99,6 +100,7 @@ pub mod prelude {
     pub use serde::Deserialize;
 
     pub use crate::error::{Error, Result};
+    pub use crate::farm::{Farm, Tasks};
     pub use crate::field::{Component, Record, Stencil};
     pub use crate::grid::{Axis, Cell, Offset, Vector, random};
     pub use crate::record;

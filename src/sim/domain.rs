@@ -92,6 +92,11 @@ impl<S: Record, const N: usize> Domain<S, N> {
         &mut self.state
     }
 
+    /// How many threads this rank has.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
     /// Sets each cell of this rank to a function of its global coordinates and its centre.
     pub fn set_each(&mut self, value: impl Fn(Cell<N>, Vector<N>) -> S + Send + Sync) {
         let grid = *self.grid();

@@ -93,6 +93,8 @@ pub struct Simulation<'a, P: Program<N>, const N: usize> {
     checkpoints: Writer<<P::State as Record>::Scalar>,
     pending_checkpoint: Option<Instant>,
     last_checkpoint: Option<Instant>,
+    /// What the program counted as worth a checkpoint when the last one was begun.
+    saved_news: u64,
     checkpoint_clock: WallInstant,
     outputs: Outputs<<P::State as Record>::Scalar>,
     chronicle: Chronicle<'a>,
@@ -158,6 +160,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
                 (None, comm.broadcast(0, comm.is_root().then(new_run_id))?, shared)
             }
         };
+        comm.vote(program.ready(&domain, &shared))?;
         let progress = program.progress(&domain, &shared);
         let directory = &chronicle.run().directory;
         let outputs = Outputs::new(comm, &case, chronicle.run(), &layout.components, clock.now())?;
@@ -189,6 +192,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             checkpoints,
             pending_checkpoint: None,
             last_checkpoint: resumed_from,
+            saved_news: progress.news,
             checkpoint_clock: WallInstant::now(),
             outputs,
             chronicle,
@@ -232,12 +236,12 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
     /// The one all-reduce of a step: soundness, timescale, wishes to stop, and how far the writers are.
     fn agree(&mut self) -> Result<Pulse> {
         self.chronicle.phase(Phase::Reduce);
-        let Progress { timescale, sound, finished, save, .. } = self.progress;
+        let Progress { timescale, sound, finished, news, .. } = self.progress;
         let mut pulse = Pulse {
             timescale,
             fault: !sound || self.failure.is_some(),
             finished,
-            save,
+            news,
             stop: self.chronicle.run().stops.asked(self.chronicle.elapsed()),
             checkpoint: self.checkpoints.report(),
             output: self.outputs.report(),
@@ -311,11 +315,12 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
 
     /// Begins a checkpoint if one is due; the sweeps go on while it is written.
     fn checkpoint_if_due(&mut self, agreed: &Pulse) -> Result<()> {
-        let wished = agreed.save && !self.checkpoints.is_pending();
+        let wished = agreed.news > self.saved_news && !self.checkpoints.is_pending();
         let due = self.clock.is_due(&self.case.checkpoint.every) || agreed.wall_due & 1 == 1 || wished;
         let saved = self.last_checkpoint == Some(self.clock.now());
         if due && !saved && !self.clock.is_over() && !agreed.finished {
             self.begin_checkpoint()?;
+            self.saved_news = agreed.news;
         }
         Ok(())
     }

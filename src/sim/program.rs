@@ -107,6 +107,17 @@ pub trait Program<const N: usize>: Sized {
     /// Whatever keeps the program from running.
     fn begin(&mut self, data: &mut Domain<Self::State, N>) -> Result<Self::Shared>;
 
+    /// Prepares what follows from the data once they are set, at step 0 or from a checkpoint.
+    ///
+    /// # Collective
+    /// All ranks call it; an error of one rank becomes that of all when it returns.
+    ///
+    /// # Errors
+    /// Whatever keeps the program from running.
+    fn ready(&mut self, _data: &Domain<Self::State, N>, _shared: &Self::Shared) -> Result<()> {
+        Ok(())
+    }
+
     /// Does one step.
     ///
     /// # Collective
@@ -195,8 +206,9 @@ pub struct Progress {
     pub sound: bool,
     /// Whether there is nothing left to do; the run ends well if any rank says so.
     pub finished: bool,
-    /// Whether there is something new that is worth a checkpoint as soon as one can be begun.
-    pub save: bool,
+    /// A count of what is worth a checkpoint of its own, as finished tasks are: when it has grown, one is taken as soon as
+    /// that before it is on stable storage.
+    pub news: u64,
     /// The part of the work that is done, from 0 to 1, if the program knows it.
     pub done: Option<f64>,
 }
@@ -204,5 +216,5 @@ pub struct Progress {
 impl Progress {
     /// All is well, and there is more to do.
     pub const GOING_ON: Progress =
-        Progress { timescale: f64::INFINITY, sound: true, finished: false, save: false, done: None };
+        Progress { timescale: f64::INFINITY, sound: true, finished: false, news: 0, done: None };
 }

@@ -19,8 +19,8 @@ pub(super) struct Pulse {
     pub stop: bool,
     /// Whether there is nothing left to do.
     pub finished: bool,
-    /// Whether there is something new that is worth a checkpoint.
-    pub save: bool,
+    /// A count of what is worth a checkpoint of its own.
+    pub news: u64,
     /// The schedules that are due by rank 0's wall clock, one bit each.
     pub wall_due: u32,
     /// How far the pending checkpoint has come.
@@ -36,7 +36,7 @@ impl Pulse {
         fault: false,
         stop: false,
         finished: false,
-        save: false,
+        news: 0,
         wall_due: 0,
         checkpoint: NOTHING_PENDING,
         output: NOTHING_PENDING,
@@ -53,19 +53,19 @@ impl Pulse {
             any(self.fault),
             any(self.stop),
             any(self.finished),
-            any(self.save),
+            -(self.news as f64),
             -f64::from(self.wall_due),
             self.checkpoint,
             self.output,
         ];
         comm.min_f64(&mut all)?;
-        let [timescale, fault, stop, finished, save, wall_due, checkpoint, output] = all;
+        let [timescale, fault, stop, finished, news, wall_due, checkpoint, output] = all;
         Ok(Pulse {
             timescale,
             fault: fault < 0.0,
             stop: stop < 0.0,
             finished: finished < 0.0,
-            save: save < 0.0,
+            news: -news as u64,
             wall_due: -wall_due as u32,
             checkpoint,
             output,
