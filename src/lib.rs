@@ -95,11 +95,12 @@ pub use error::{Error, Result};
 
 /// What a model program needs: `use steadfast::prelude::*`.
 pub mod prelude {
+    pub use std::path::Path;
     pub use std::process::ExitCode;
 
-    pub use serde::Deserialize;
+    pub use serde::{Deserialize, Serialize};
 
-    pub use crate::error::{Error, Result};
+    pub use crate::error::{Error, Kind, Result};
     pub use crate::farm::{Farm, Tasks};
     pub use crate::field::{Component, Record, Stencil};
     pub use crate::grid::{Axis, Cell, Offset, Vector, random};

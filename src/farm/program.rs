@@ -132,7 +132,7 @@ impl<T: Tasks<N>, const N: usize> Program<N> for Farm<T, N> {
         let all = exchange(data, &news)?;
         for (task, numbers) in all.iter().flat_map(|news| &news.finished) {
             queue.finish(*task);
-            keep(data, *task, &Stored { done: 1.0, outcome: T::Outcome::load(|c| numbers[c]) });
+            keep(data, *task, Stored { done: 1.0, outcome: T::Outcome::load(|c| numbers[c]) });
         }
         for (rank, news) in all.iter().enumerate() {
             for task in (0..news.free).map_while(|_| queue.take()) {
@@ -207,10 +207,10 @@ fn exchange<S: Record, const N: usize>(data: &Domain<S, N>, news: &News) -> Resu
 }
 
 /// Stores the outcome of a task, if its cell is this rank's.
-fn keep<S: Record, const N: usize>(data: &mut Domain<S, N>, task: usize, stored: &S) {
+fn keep<S: Record, const N: usize>(data: &mut Domain<S, N>, task: usize, stored: S) {
     let cell = cell_of(data.grid(), task);
-    if let Some(block) = data.state_mut().blocks_mut().iter_mut().find(|block| block.interior().contains(cell)) {
-        block.set(cell, *stored);
+    if data.owner(cell) == data.comm().rank() {
+        data.set(cell, stored);
     }
 }
 

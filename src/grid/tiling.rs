@@ -1,6 +1,6 @@
 //! The grid cut into equal blocks along a space-filling curve, and who borders on whom.
 
-use super::{Axis, Grid, Offset, Region};
+use super::{Axis, Cell, Grid, Offset, Region};
 use crate::error::{Error, Result};
 
 /// A block's place on the space-filling curve; blocks that are near on the curve are near in space.
@@ -146,6 +146,15 @@ impl<const N: usize> Tiling<N> {
         Region::new(lower, upper).intersect(&self.grid.region())
     }
 
+    /// The block that has a cell.
+    ///
+    /// # Panics
+    /// If the cell is not in the grid.
+    pub fn block_at(&self, cell: Cell<N>) -> BlockId {
+        assert!(self.grid.region().contains(cell), "cell {cell:?} is not in a grid of {:?}", self.grid.cells());
+        self.id_at(std::array::from_fn(|a| (cell.0[a] as usize / self.shape[a]) as u32))
+    }
+
     /// The block's place in a file: chunks are counted row by row, x fastest.
     pub fn chunk(&self, id: BlockId) -> usize {
         Self::chunk_of_coordinates(&self.counts, &self.curve[id.index()])
@@ -246,7 +255,7 @@ fn hilbert<const N: usize>(block: [u32; N]) -> u128 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cell, Vector};
+    use super::super::Vector;
     use super::*;
     use proptest::prelude::*;
 

@@ -92,6 +92,38 @@ impl<S: Record, const N: usize> Domain<S, N> {
         &mut self.state
     }
 
+    /// The rank that has a cell.
+    ///
+    /// # Panics
+    /// If the cell is not in the grid.
+    pub fn owner(&self, cell: Cell<N>) -> usize {
+        self.partition.owner(self.tiling.block_at(cell))
+    }
+
+    /// What a cell of this rank holds.
+    ///
+    /// # Panics
+    /// If the cell is another rank's.
+    pub fn get(&self, cell: Cell<N>) -> S {
+        self.state.blocks()[self.place(cell)].get(cell)
+    }
+
+    /// Sets what a cell of this rank holds.
+    ///
+    /// # Panics
+    /// If the cell is another rank's.
+    pub fn set(&mut self, cell: Cell<N>, value: S) {
+        let place = self.place(cell);
+        self.state.blocks_mut()[place].set(cell, value);
+    }
+
+    /// Which of this rank's blocks has a cell.
+    fn place(&self, cell: Cell<N>) -> usize {
+        let (id, own) = (self.tiling.block_at(cell).index(), self.partition.range(self.comm.rank()));
+        assert!(own.contains(&id), "cell {cell:?} is not of rank {}", self.comm.rank());
+        id - own.start
+    }
+
     /// How many threads this rank has.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
