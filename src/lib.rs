@@ -86,11 +86,12 @@ pub mod field;
 pub mod grid;
 pub mod halo;
 pub mod rundir;
+pub mod scheme;
 pub mod sim;
 pub mod supervise;
 mod sys;
 
-pub use cli::program::{main, main_in, main_program};
+pub use cli::program::{main, main_in, main_law, main_law_in, main_program};
 pub use error::{Error, Result};
 
 /// What a model program needs: `use steadfast::prelude::*`.
@@ -105,5 +106,6 @@ pub mod prelude {
     pub use crate::field::{Component, Record, Stencil};
     pub use crate::grid::{Axis, Cell, Offset, Vector, random};
     pub use crate::record;
+    pub use crate::scheme::ConservationLaw;
     pub use crate::sim::{Domain, Model, Program, Progress, Step};
 }

@@ -11,7 +11,8 @@ use super::{plan, run};
 use crate::config::{self, Case, Family, Source, Subject};
 use crate::error::{Error, Result};
 use crate::field::Record;
-use crate::sim::{Evolution, Model, Pointwise, Program};
+use crate::scheme::ConservationLaw;
+use crate::sim::{Evolution, FiniteVolume, Model, Pointwise, Program};
 
 /// A simulation: runs a case, or plans it.
 #[derive(Debug, Parser)]
@@ -54,6 +55,16 @@ pub fn main_in<M: Model<N>, const N: usize>() -> ExitCode {
     in_one_dimension(evolve::<M, N>)
 }
 
+/// The command line of a conservation law that works in one, two and three dimensions; the case file's grid chooses.
+pub fn main_law<L: ConservationLaw<1> + ConservationLaw<2> + ConservationLaw<3>>() -> ExitCode {
+    in_any_dimension(conserve::<L, 1>, conserve::<L, 2>, conserve::<L, 3>)
+}
+
+/// The command line of a conservation law that works in `N` dimensions only; a case with another grid is refused.
+pub fn main_law_in<L: ConservationLaw<N>, const N: usize>() -> ExitCode {
+    in_one_dimension(conserve::<L, N>)
+}
+
 /// The command line of a program with steps of its own, on a grid of `N` dimensions.
 ///
 /// ```no_run
@@ -80,6 +91,21 @@ pub(super) type Make<P> = fn(&Source) -> Result<(Case, P)>;
 fn evolve<M: Model<N>, const N: usize>(source: &Source) -> Result<(Case, Evolution<Pointwise<M>, N>)> {
     let (case, model) = config::check::<M>(source, &Subject::model(&M::components(), M::State::kind()))?;
     let evolution = Evolution::new(Pointwise(model), &case);
+    Ok((case, evolution))
+}
+
+fn conserve<L: ConservationLaw<N>, const N: usize>(
+    source: &Source,
+) -> Result<(Case, Evolution<FiniteVolume<L>, N>)> {
+    let subject = Subject {
+        family: Family::Law { has_contact: L::HAS_CONTACT },
+        components: &L::components(),
+        derived: &L::derived(),
+        kind: L::State::kind(),
+    };
+    let (case, law) = config::check::<L>(source, &subject)?;
+    let scheme = case.scheme.expect("a case for a law has a scheme");
+    let evolution = Evolution::new(FiniteVolume::new(law, scheme, case.run.threads), &case);
     Ok((case, evolution))
 }
 

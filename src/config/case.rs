@@ -7,6 +7,7 @@ use super::keys::Word;
 use super::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::grid::{Boundaries, Boundary, Grid, Vector};
+use crate::scheme::Scheme;
 
 /// A case that has been checked: every number is in range, every list has its length, every default is filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +34,8 @@ pub struct Case {
     pub initial: Option<InitialFile>,
     /// The model's own keys, as written.
     pub model: toml::Table,
+    /// The finite-volume scheme of a conservation law; none for other programs.
+    pub scheme: Option<Scheme>,
     /// How time goes on.
     pub time: Time,
     /// What is written besides checkpoints, and when.

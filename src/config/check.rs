@@ -11,16 +11,18 @@ use super::case::{
 use super::keys::{Document, Table, Value};
 use super::model::read_model;
 use super::schedule::{Schedule, read_duration};
+use super::scheme::{SCHEME_KEYS, check_scheme};
 use super::source::Source;
 use crate::error::Result;
 use crate::field::{Component, ScalarKind};
 
 /// The keys of the case and of its tables; `[model]` has those of the model.
-pub(super) const KEYS: [(&str, &[&str]); 9] = [
-    ("", &["title", "grid", "boundary", "model", "initial", "time", "output", "checkpoint", "run", "recovery"]),
+pub(super) const KEYS: [(&str, &[&str]); 10] = [
+    ("", &["title", "grid", "boundary", "model", "scheme", "initial", "time", "output", "checkpoint", "run", "recovery"]),
     ("grid", &["cells", "lower", "upper", "block"]),
     ("boundary", &AXES),
     ("initial", &["file", "dataset", "interpolation", "component", "scale", "offset"]),
+    ("scheme", &SCHEME_KEYS),
     ("time", &["end", "cfl", "step", "integrator", "max_steps"]),
     ("output", &["what", "fields", "every"]),
     ("checkpoint", &["every", "keep", "verify"]),
@@ -63,6 +65,11 @@ pub struct Subject<'a> {
 pub enum Family {
     /// A state and its rate of change, taken on by an integrator.
     Model,
+    /// A conservation law and its scheme, taken on by an integrator; only one with a contact wave can have HLLC.
+    Law {
+        /// Whether it has a contact wave.
+        has_contact: bool,
+    },
     /// Steps of its own.
     Program,
 }
@@ -117,6 +124,13 @@ pub fn check<M: DeserializeOwned>(source: &Source, subject: &Subject<'_>) -> Res
     let (periodic, boundaries) = read_boundaries(&section(&root, "boundary")?, cells.len(), components, kind)?;
     let (model, parameters) = read_model(source, root.get("model"))?;
     let initial = root.has("initial").then(|| check_initial(&section(&root, "initial")?, components)).transpose()?;
+    let scheme = match (family, root.get("scheme")) {
+        (Family::Law { has_contact }, _) => Some(check_scheme(&section(&root, "scheme")?, has_contact)?),
+        (_, Some(value)) => {
+            return Err(value.wrong("is of no use: this program is no conservation law").hint("leave [scheme] out"));
+        }
+        (_, None) => None,
+    };
     let rules = TimeRules { family, kind };
     let case = Case {
         name: source.name(),
@@ -130,6 +144,7 @@ pub fn check<M: DeserializeOwned>(source: &Source, subject: &Subject<'_>) -> Res
         boundaries,
         initial,
         model,
+        scheme,
         time: check_time(&section(&root, "time")?, &rules)?,
         outputs: check_outputs(&root, &[components, derived].concat(), components.len(), &rules)?,
         checkpoint: check_checkpoint(&section(&root, "checkpoint")?, &rules)?,

@@ -49,6 +49,9 @@
 //! | `boundary.y` | the faces across y | `"periodic"` | yes |
 //! | `boundary.z` | the faces across z | `"periodic"` | yes |
 //! | `model` | a table of the model's own keys | from the model | yes |
+//! | `scheme.reconstruction` | for a conservation law: `"constant"`, `"plm"`, `"ppm"` or `"weno_z"` | `"plm"` | yes |
+//! | `scheme.limiter` | of the slopes of `plm`: `"minmod"`, `"van_leer"` or `"mc"` | `"van_leer"` | yes |
+//! | `scheme.riemann` | `"rusanov"`, `"hll"`, or `"hllc"` for a law with a contact | the last that can be had | yes |
 //! | `initial.file` | an HDF5 file to start from, relative to the case file; `[initial]` may be left out | needed in `[initial]` | yes |
 //! | `initial.dataset` | the path of the data set in it | needed in `[initial]` | yes |
 //! | `initial.interpolation` | `"nearest"` or `"linear"` | needed in `[initial]` | yes |
@@ -99,6 +102,7 @@ mod explain;
 mod keys;
 mod model;
 mod schedule;
+mod scheme;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use super::boundary::write_boundaries;
 use super::case::{Case, StepSize, Thing};
 use super::keys::Word;
 use super::schedule::{Schedule, write_duration};
+use super::scheme::write_scheme;
 
 impl Case {
     /// The case as text, with every default filled in: reading it as a case file gives this case again.
@@ -86,6 +87,9 @@ impl Case {
         case.insert("boundary".into(), write_boundaries(&self.periodic, &self.boundaries, &self.components).into());
         if !self.model.is_empty() {
             case.insert("model".into(), self.model.clone().into());
+        }
+        if let Some(scheme) = &self.scheme {
+            case.insert("scheme".into(), write_scheme(scheme).into());
         }
         if let Some(initial) = &self.initial {
             let table = entry(&mut case, "initial");
