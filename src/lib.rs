@@ -85,6 +85,7 @@ pub mod field;
 pub mod grid;
 pub mod halo;
 pub mod rundir;
+pub mod scheme;
 pub mod sim;
 pub mod supervise;
 mod sys;
