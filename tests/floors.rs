@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms by floor, the lowest first; a room imports only from floors beneath its own.
-const FLOORS: [&[&str]; 8] = [
+const FLOORS: [&[&str]; 9] = [
     &["error"],
     &["sys"],
     &["grid", "rundir"],
     &["field", "comm"],
-    &["halo", "checkpoint", "config"],
+    &["halo"],
+    &["checkpoint", "config", "solve"],
     &["sim"],
     &["supervise"],
     &["cli", "lib", "main"],

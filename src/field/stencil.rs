@@ -203,7 +203,13 @@ impl<const N: usize> Bounds<N> {
 
 /// The loop over rows, x innermost. Not inlined: as arguments the slices are known not to overlap.
 #[inline(never)]
-fn run_rows<S: Record, C: Record, const N: usize, const OLD: u8, F: Fn(S, Stencil<'_, S, N>, Stencil<'_, C, N>) -> S>(
+fn run_rows<
+    S: Record,
+    C: Record,
+    const N: usize,
+    const OLD: u8,
+    F: Fn(S, Stencil<'_, S, N>, Stencil<'_, C, N>) -> S,
+>(
     bounds: &Bounds<N>,
     (source, beside): (&[S::Scalar], &[C::Scalar]),
     old: &[S::Scalar],
