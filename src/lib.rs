@@ -61,6 +61,7 @@
 //! | [`field`] | where it lies: memory, ghosts, records, stencils, sweeps |
 //! | [`comm`] | what ranks agree on: votes, exact sums |
 //! | [`halo`] | what neighbours must tell each other, and what lies beyond the domain |
+//! | [`solve`] | implicit steps: conjugate gradients without a matrix |
 //! | [`sim`] | the model, the integrators, and the loop |
 //! | [`checkpoint`] | what survives: one HDF5 file |
 //! | [`rundir`] | what a run leaves on disk for its watchers and its next life |
@@ -73,7 +74,7 @@
 //!
 //! Uniform grids of one, two or three dimensions; states of one number or a record of several, all of one type (f64, f32,
 //! i64, i32, u8); explicit integrators of order one to four; boundaries for each face; any stock MPI with any number of
-//! ranks. There is no mesh refinement, no implicit solver, no finite-volume scheme ready to use, and no way to submit
+//! ranks. There is no mesh refinement, no finite-volume scheme ready to use, and no way to submit
 //! batch jobs yet.
 
 pub mod checkpoint;
@@ -88,6 +89,7 @@ pub mod halo;
 pub mod rundir;
 pub mod scheme;
 pub mod sim;
+pub mod solve;
 pub mod supervise;
 mod sys;
 

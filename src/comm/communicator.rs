@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use bytemuck::Pod;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -116,6 +117,40 @@ impl Communicator {
     /// If MPI fails.
     pub fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
         Ok(self.inner.gather(None, bytes)?.expect("without a root every rank gathers"))
+    }
+
+    /// Sends to each rank a list of its own, `parts[rank]`, and returns the lists that all ranks sent here, in their order.
+    ///
+    /// The lists may have any lengths, also none.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// If MPI fails.
+    ///
+    /// # Panics
+    /// If there is not one list for each rank.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # fn example(communicator: &steadfast::comm::Communicator) -> steadfast::Result<()> {
+    /// // Accounts are shared out over the ranks by their numbers; each payment goes to the rank of its account.
+    /// let mut parts = vec![Vec::new(); communicator.size()];
+    /// for [account, cents] in [[17u64, 100], [23, 250]] {
+    ///     parts[account as usize % communicator.size()].push([account, cents]);
+    /// }
+    /// let received: Vec<Vec<[u64; 2]>> = communicator.all_to_all(&parts)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn all_to_all<T: Pod>(&self, parts: &[Vec<T>]) -> Result<Vec<Vec<T>>> {
+        let lengths: Vec<u64> = parts.iter().map(|part| part.len() as u64).collect();
+        let lengths = self.inner.all_to_all_lengths(&lengths)?;
+        let mut received: Vec<_> = lengths.iter().map(|&length| vec![T::zeroed(); length as usize]).collect();
+        let outgoing: Vec<&[u8]> = parts.iter().map(|part| bytemuck::cast_slice(part)).collect();
+        let mut incoming: Vec<&mut [u8]> =
+            received.iter_mut().map(|part| bytemuck::cast_slice_mut(part.as_mut_slice())).collect();
+        self.inner.all_to_all(&outgoing, &mut incoming)?;
+        Ok(received)
     }
 
     /// Where this rank runs.

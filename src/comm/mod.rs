@@ -7,7 +7,7 @@
 //!   collective; so nobody waits for a rank that has left. A panic ends all ranks ([`install_panic_hook`]).
 //! - *Same bits.* Minimum and maximum are exact, with NaN above everything; a sum goes through an [`ExactSum`]. So no
 //!   result depends on the number of ranks or on the order in which MPI combines them.
-//! - *Any size.* Broadcasts and gathers are cut into rounds, so that no count of MPI overflows.
+//! - *Any size.* Broadcasts, gathers and exchanges of all with all are cut into rounds, so that no count of MPI overflows.
 //!
 //! ```text
 //!   rank 0: Ok ─┐                       ┌─ Err(rank 2: disk full)

@@ -26,4 +26,4 @@ pub use block::{Block, Field};
 pub use record::{Component, Member, Record, Role};
 pub use scalar::{Scalar, ScalarKind};
 pub use stencil::{Observe, Old, Stencil};
-pub use sweep::sweep;
+pub use sweep::{sweep, sweep_beside};

@@ -177,6 +177,25 @@ impl<T: Scalar> Record for T {
     }
 }
 
+/// The record of nothing, for a kernel that has no coefficients.
+impl Record for () {
+    type Scalar = f64;
+    const COMPONENTS: usize = 0;
+
+    fn components() -> Vec<Component> {
+        Vec::new()
+    }
+
+    #[inline(always)]
+    fn load(_: impl Fn(usize) -> f64) -> Self {}
+
+    #[inline(always)]
+    fn store(self, _: impl FnMut(usize, f64)) {}
+
+    #[inline(always)]
+    fn zip(self, _: Self, _: impl Fn(f64, f64) -> f64) -> Self {}
+}
+
 /// Declares a record: named members with units, all of one scalar type.
 ///
 /// Members are that scalar or, for `f64`, a [`Vector`]. A record of floats can be added, subtracted, negated and

@@ -2,8 +2,9 @@
 //!
 //! This is the one file outside `sys/` with `unsafe` code. The proof is short, and every part of it is in this file:
 //!
-//! 1. [`run_rows`] is only called by [`super::sweep`] through [`Bounds::check`], which asserts that the region, grown by
-//!    `reach`, lies in the memory region of the source, and that all buffers have this memory region and this length.
+//! 1. [`run_rows`] is only called by [`super::sweep`] and [`super::sweep_beside`] through [`Bounds::check`] and
+//!    [`Bounds::run`], which assert that the region, grown by `reach`, lies in the memory region of the source, and that
+//!    all buffers have this memory region and, for their numbers of components, this length.
 //! 2. So for each cell of the region and each offset of at most `reach` along every axis, the position
 //!    `at + Σ offset·stride + component·plane` lies in the buffer, if `component < COMPONENTS`.
 //! 3. [`Stencil::at`] asserts that the offset is at most `reach`; `load` asks for no other components. Offset and reach
@@ -177,29 +178,40 @@ impl<const N: usize> Bounds<N> {
         }
     }
 
-    /// Runs the kernel over all rows; see [`super::sweep`].
-    pub(super) fn run<S: Record, F: Fn(S, Stencil<'_, S, N>) -> S>(
+    /// Runs the kernel over all rows; see [`super::sweep`] and, for what lies beside, [`super::sweep_beside`].
+    ///
+    /// # Panics
+    /// If `beside` has not one plane like those of the source for each component of `C`.
+    pub(super) fn run<S: Record, C: Record, F: Fn(S, Stencil<'_, S, N>, Stencil<'_, C, N>) -> S>(
         &self,
         source: &Block<S::Scalar, N>,
+        beside: &[C::Scalar],
         old: Old<'_, S::Scalar, N>,
         out: &mut Block<S::Scalar, N>,
         kernel: F,
         observe: &mut impl Observe<S>,
     ) {
-        let (source, out) = (source.data(), out.data_mut());
+        assert_eq!(beside.len(), C::COMPONENTS * self.plane, "what lies beside a sweep differs in shape");
+        let (from, out) = ((source.data(), beside), out.data_mut());
         match old {
-            Old::Source => run_rows::<S, N, SOURCE, _>(self, source, source, out, kernel, observe),
-            Old::InPlace => run_rows::<S, N, IN_PLACE, _>(self, source, source, out, kernel, observe),
-            Old::Separate(old) => run_rows::<S, N, SEPARATE, _>(self, source, old.data(), out, kernel, observe),
+            Old::Source => run_rows::<S, C, N, SOURCE, _>(self, from, from.0, out, kernel, observe),
+            Old::InPlace => run_rows::<S, C, N, IN_PLACE, _>(self, from, from.0, out, kernel, observe),
+            Old::Separate(old) => run_rows::<S, C, N, SEPARATE, _>(self, from, old.data(), out, kernel, observe),
         }
     }
 }
 
 /// The loop over rows, x innermost. Not inlined: as arguments the slices are known not to overlap.
 #[inline(never)]
-fn run_rows<S: Record, const N: usize, const OLD: u8, F: Fn(S, Stencil<'_, S, N>) -> S>(
+fn run_rows<
+    S: Record,
+    C: Record,
+    const N: usize,
+    const OLD: u8,
+    F: Fn(S, Stencil<'_, S, N>, Stencil<'_, C, N>) -> S,
+>(
     bounds: &Bounds<N>,
-    source: &[S::Scalar],
+    (source, beside): (&[S::Scalar], &[C::Scalar]),
     old: &[S::Scalar],
     out: &mut [S::Scalar],
     kernel: F,
@@ -215,6 +227,7 @@ fn run_rows<S: Record, const N: usize, const OLD: u8, F: Fn(S, Stencil<'_, S, N>
             let mut cell = row + shift;
             cell.0[0] += i as i64;
             let u = Stencil { data: source, at, plane, stride, reach, cell, lower, spacing };
+            let k = Stencil { data: beside, at, plane, stride, reach, cell, lower, spacing };
             let before = match OLD {
                 SOURCE => u.here(),
                 // SAFETY: `at` is a cell of the checked region, and `out` and `old` have the shape of `source` (part 1).
@@ -222,7 +235,7 @@ fn run_rows<S: Record, const N: usize, const OLD: u8, F: Fn(S, Stencil<'_, S, N>
                 // SAFETY: as above.
                 _ => S::load(|c| unsafe { load(old, at, c, plane, S::COMPONENTS) }),
             };
-            let value = kernel(before, u);
+            let value = kernel(before, u, k);
             value.store(|component, x| {
                 assert!(component < S::COMPONENTS, "a record stores a component that it does not have");
                 // SAFETY: as above.

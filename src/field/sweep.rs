@@ -40,7 +40,49 @@ pub fn sweep<S: Record, const N: usize>(
     observe: &mut impl Observe<S>,
 ) {
     each_image(grid, *region, N, Offset::ZERO, &mut |part, shift| {
-        Bounds::check::<S>(grid, source, &old, out, part, shift, reach).run(source, old, out, &kernel, observe);
+        let bounds = Bounds::check::<S>(grid, source, &old, out, part, shift, reach);
+        bounds.run::<S, (), _>(source, &[], old, out, |before, u, _| kernel(before, u), observe);
+    });
+}
+
+/// Sets every cell of `region` in `out` to `kernel(u, k)`, where `u` reads `source` round the cell and `k` reads `beside`:
+/// coefficients, say, that lie in a field of their own.
+///
+/// In all else it is as [`sweep`].
+///
+/// # Panics
+/// If the region grown by `reach` leaves the block's memory, or the buffers differ in shape.
+///
+/// # Example
+/// ```
+/// use steadfast::field::{sweep_beside, Block, Stencil};
+/// use steadfast::grid::{Axis, BlockId, Cell, Grid, Region, Vector};
+///
+/// let grid = Grid::new([8], Vector([0.0]), Vector([8.0]), [true]).unwrap();
+/// let mut u = Block::<f64, 1>::new(BlockId(0), grid.region(), 1, 1);
+/// let (mut conductivity, mut flux) = (u.clone(), u.clone());
+/// for cell in u.memory().cells() {
+///     u.set(cell, cell.0[0] as f64);
+///     conductivity.set(cell, 2.0);
+/// }
+/// let x = Axis::new(0);
+/// let kernel = |u: Stencil<'_, f64, 1>, k: Stencil<'_, f64, 1>| k.here() * (u.here() - u.at(-x));
+/// sweep_beside(&grid, &u, &conductivity, &mut flux, &grid.region(), 1, kernel);
+/// assert_eq!(flux.get::<f64>(Cell([3])), 2.0);
+/// ```
+pub fn sweep_beside<S: Record, C: Record, const N: usize>(
+    grid: &Grid<N>,
+    source: &Block<S::Scalar, N>,
+    beside: &Block<C::Scalar, N>,
+    out: &mut Block<S::Scalar, N>,
+    region: &Region<N>,
+    reach: usize,
+    kernel: impl Fn(Stencil<'_, S, N>, Stencil<'_, C, N>) -> S,
+) {
+    assert_eq!(beside.memory(), source.memory(), "what lies beside a sweep differs in shape");
+    each_image(grid, *region, N, Offset::ZERO, &mut |part, shift| {
+        let bounds = Bounds::check::<S>(grid, source, &Old::Source, out, part, shift, reach);
+        bounds.run::<S, C, _>(source, beside.data(), Old::Source, out, |_, u, k| kernel(u, k), &mut ());
     });
 }
 
@@ -208,6 +250,34 @@ mod tests {
         sweep(&grid, &source, Old::Source, &mut out, &grid.region().grow(1), 1, |before: Two, _| before, &mut sum);
         assert_eq!(sum.1, grid.volume());
         assert_eq!(sum.0, grid.region().cells().map(|cell| source.get::<Two>(cell).a).sum::<f64>());
+    }
+
+    #[test]
+    fn coefficients_are_read_beside_the_source() {
+        let (grid, beside) = numbered();
+        let mut source = Block::<f64, 3>::new(BlockId(0), grid.region(), 2, 1);
+        for cell in source.memory().cells() {
+            source.set(cell, (cell.0[1] * cell.0[2]) as f64);
+        }
+        let mut out = source.clone();
+        let [x, y, _] = [0, 1, 2].map(Axis::<3>::new);
+        let kernel = |u: Stencil<'_, f64, 3>, k: Stencil<'_, Two, 3>| u.at(y) * k.at(-x).a + k.here().b;
+        sweep_beside(&grid, &source, &beside, &mut out, &grid.region(), 1, kernel);
+        for cell in grid.region().cells() {
+            let read = |offset: Offset<3>| beside.get::<Two>(cell + offset);
+            let expected = source.get::<f64>(cell + Offset::from(y)) * read(-x).a + read(Offset::ZERO).b;
+            assert_eq!(out.get::<f64>(cell), expected);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "beside a sweep differs in shape")]
+    fn coefficients_of_another_shape_are_refused() {
+        let (grid, beside) = numbered();
+        let source = Block::<f64, 3>::new(BlockId(0), grid.region(), 2, 1);
+        let mut out = source.clone();
+        let kernel = |u: Stencil<'_, f64, 3>, _: Stencil<'_, f64, 3>| u.here();
+        sweep_beside(&grid, &source, &beside, &mut out, &grid.region(), 1, kernel);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Broadcasts, gathers and votes.
+//! Broadcasts, gathers, exchanges of all with all, and votes.
 
 use serde::{Deserialize, Serialize};
 use steadfast::comm::Communicator;
@@ -12,6 +12,7 @@ pub const CHECKS: &[Check] = &[
     ("a_broadcast_of_nothing_fails_everywhere", a_broadcast_of_nothing_fails_everywhere),
     ("bytes_of_any_length_are_broadcast", bytes_of_any_length_are_broadcast),
     ("gathered_bytes_come_in_the_order_of_the_ranks", gathered_bytes_come_in_the_order_of_the_ranks),
+    ("every_rank_gets_the_lists_that_are_meant_for_it", every_rank_gets_the_lists_that_are_meant_for_it),
     ("a_vote_without_errors_keeps_each_rank_its_own", a_vote_without_errors_keeps_each_rank_its_own),
     ("an_error_on_one_rank_is_the_error_of_all", an_error_on_one_rank_is_the_error_of_all),
 ];
@@ -73,6 +74,23 @@ fn gathered_bytes_come_in_the_order_of_the_ranks(world: &Communicator) {
         let root = world.size() / 2;
         let gathered = world.gather_bytes(root, &own).unwrap();
         assert!(gathered == (world.rank() == root).then_some(expected), "only the root gathers");
+    }
+}
+
+fn every_rank_gets_the_lists_that_are_meant_for_it(world: &Communicator) {
+    let lengths: [fn(usize, usize, usize) -> usize; 4] = [
+        |_, _, _| 0,
+        |from, to, _| (3 * from + 5 * to) % 7,
+        |from, to, _| if (from, to) == (0, 0) { 1 } else { 0 },
+        |from, to, size| if from + 1 == size && to == 0 { LONG } else { to },
+    ];
+    for length in lengths {
+        let list = |from: usize, to: usize| -> Vec<[u16; 3]> {
+            (0..length(from, to, world.size())).map(|i| [from as u16, to as u16, i as u16]).collect()
+        };
+        let parts: Vec<_> = (0..world.size()).map(|to| list(world.rank(), to)).collect();
+        let expected: Vec<_> = (0..world.size()).map(|from| list(from, world.rank())).collect();
+        assert!(world.all_to_all(&parts).unwrap() == expected);
     }
 }
 

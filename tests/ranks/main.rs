@@ -1,4 +1,4 @@
-//! The promises of `comm`, `halo` and `checkpoint` between real ranks.
+//! The promises of `comm`, `halo`, `solve` and `checkpoint` between real ranks.
 //!
 //! Started by `cargo test`, this program runs itself under mpirun, once for each number of ranks; there it runs all
 //! checks one after the other. A check that fails panics, and the panic hook ends all ranks.
@@ -11,6 +11,7 @@ mod agreement;
 mod checkpoint;
 mod exchange;
 mod launch;
+mod solve;
 mod sums;
 
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ use steadfast::comm::{Communicator, Mpi, install_panic_hook};
 type Check = (&'static str, fn(&Communicator));
 
 fn checks() -> Vec<Check> {
-    [agreement::CHECKS, sums::CHECKS, exchange::CHECKS, checkpoint::CHECKS].concat()
+    [agreement::CHECKS, sums::CHECKS, exchange::CHECKS, solve::CHECKS, checkpoint::CHECKS].concat()
 }
 
 fn main() -> ExitCode {

@@ -60,6 +60,14 @@ fn exact_sums_are_bitwise_those_of_one_rank(world: &Communicator) {
     ExactSum::reduce_all(&mut shared, world).unwrap();
     assert_eq!(shared.map(|sum| sum.value().to_bits()), expected);
     assert_eq!(one.reduce(world).unwrap().to_bits(), expected[1]);
+    let mut many: Vec<_> = (0..40).map(|_| one.clone()).collect();
+    many.iter_mut().zip(0..).for_each(|(sum, i)| sum.add(f64::from(i)));
+    let value = many[0].value();
+    ExactSum::reduce_all(&mut many, world).unwrap();
+    for (sum, i) in many.iter_mut().zip(0..) {
+        let expected = world.size() as f64 * (value + f64::from(i));
+        assert!((sum.value() - expected).abs() < 1e-9, "sum {i} of many");
+    }
     let mut infinite = ExactSum::new();
     infinite.add(if world.rank() == 0 { f64::NEG_INFINITY } else { 1.0 });
     assert_eq!(infinite.reduce(world).unwrap(), f64::NEG_INFINITY);

@@ -199,6 +199,62 @@ impl Communicator {
         Ok(here.then_some(gathered))
     }
 
+    /// How many numbers each rank sends here, told by them; `lengths` says how many go to each of them.
+    pub fn all_to_all_lengths(&self, lengths: &[u64]) -> Result<Vec<u64>> {
+        assert_eq!(lengths.len(), self.size, "there is a length for each rank");
+        let mut incoming = vec![0u64; self.size];
+        let (send, receive, word) = (lengths.as_ptr().cast(), incoming.as_mut_ptr().cast(), u64::datatype());
+        // SAFETY: one word goes to each rank, and there is room for one of each.
+        check("MPI_Alltoall", unsafe { ffi::MPI_Alltoall(send, 1, word, receive, 1, word, self.raw) })?;
+        Ok(incoming)
+    }
+
+    /// Sends to each rank its bytes, and fills what each rank sends here; both ends know the lengths.
+    ///
+    /// They go in rounds of equal size, so that counts and places stay small however much there is.
+    pub fn all_to_all(&self, outgoing: &[&[u8]], incoming: &mut [&mut [u8]]) -> Result<()> {
+        assert!(outgoing.len() == self.size && incoming.len() == self.size, "there are bytes for each rank");
+        let mut longest = [outgoing.iter().map(|bytes| bytes.len()).max().unwrap_or(0) as u64];
+        self.all_reduce(&mut longest, Operation::Max)?;
+        let longest = longest[0] as usize;
+        let share = (MOVED_AT_ONCE / self.size).clamp(1, longest.max(1));
+        let places: Vec<c_int> = (0..self.size).map(|rank| (rank * share) as c_int).collect();
+        let (mut send, mut receive) = (vec![0u8; self.size * share], vec![0u8; self.size * share]);
+        for from in (0..longest).step_by(share) {
+            let part = |length: usize| from.min(length)..(from + share).min(length);
+            let count = |length: usize| part(length).len() as c_int;
+            for (bytes, round) in outgoing.iter().zip(send.chunks_exact_mut(share)) {
+                let bytes = &bytes[part(bytes.len())];
+                round[..bytes.len()].copy_from_slice(bytes);
+            }
+            let sent: Vec<c_int> = outgoing.iter().map(|bytes| count(bytes.len())).collect();
+            let received: Vec<c_int> = incoming.iter().map(|bytes| count(bytes.len())).collect();
+            // SAFETY: both buffers have room for a share of each rank at its place, and no count is larger; what a rank
+            // receives from another is what that one sends, as both know the lengths.
+            let code = unsafe {
+                let byte = ffi::RSMPI_UINT8_T;
+                ffi::MPI_Alltoallv(
+                    send.as_ptr().cast(),
+                    sent.as_ptr(),
+                    places.as_ptr(),
+                    byte,
+                    receive.as_mut_ptr().cast(),
+                    received.as_ptr(),
+                    places.as_ptr(),
+                    byte,
+                    self.raw,
+                )
+            };
+            check("MPI_Alltoallv", code)?;
+            for (bytes, round) in incoming.iter_mut().zip(receive.chunks_exact(share)) {
+                let part = part(bytes.len());
+                let length = part.len();
+                bytes[part].copy_from_slice(&round[..length]);
+            }
+        }
+        Ok(())
+    }
+
     fn gather_round(
         &self,
         root: Option<usize>,

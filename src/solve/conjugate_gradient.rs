@@ -1,0 +1,250 @@
+//! The method of conjugate gradients.
+
+use serde::{Deserialize, Serialize};
+
+use super::rows::{product, update};
+use super::{Operator, Preconditioner};
+use crate::comm::{Communicator, ExactSum};
+use crate::error::{Error, Kind, Result};
+use crate::field::{Block, Field, sweep_beside};
+use crate::grid::{Grid, Partition, Tiling};
+use crate::halo::{Backend, Exchange, Plan};
+
+/// When a solver has done enough, and with which help.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The residual ‖b − A x‖ at which the solution is good, as a part of ‖b‖; both norms are Euclidean.
+    pub tolerance: f64,
+    /// The most iterations; a solution that takes more is an error.
+    pub most_iterations: u64,
+    /// The preconditioner.
+    #[serde(default)]
+    pub preconditioner: Preconditioner,
+}
+
+/// How a system was solved.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Solution {
+    /// The number of iterations: of applications of the operator after the first.
+    pub iterations: u64,
+    /// The residual that was reached, as a part of ‖b‖: the one that the iteration carries along, not computed anew.
+    pub residual: f64,
+}
+
+/// A solver with its vectors and messages, for any number of systems on the same blocks.
+#[derive(Debug)]
+pub struct ConjugateGradient<const N: usize> {
+    settings: Settings,
+    grid: Grid<N>,
+    exchange: Exchange<f64, N>,
+    /// p.
+    direction: Field<f64, N>,
+    /// r.
+    residual: Field<f64, N>,
+    /// A p; between the update of r and the next p it holds z = M⁻¹ r.
+    image: Field<f64, N>,
+    /// M⁻¹, if M is not 1.
+    inverse: Option<Field<f64, N>>,
+}
+
+impl<const N: usize> ConjugateGradient<N> {
+    /// A solver for the blocks of a rank; `width` is how many ghosts the coefficients have on every side, at least the
+    /// operator's reach.
+    ///
+    /// # Collective
+    /// Also for ranks without blocks.
+    ///
+    /// # Errors
+    /// On all ranks, if the tolerance is not above 0 and below 1, or the messages are too large for MPI; if MPI fails.
+    pub fn new(
+        communicator: &Communicator,
+        tiling: &Tiling<N>,
+        partition: &Partition,
+        width: usize,
+        backend: Backend,
+        settings: Settings,
+    ) -> Result<Self> {
+        let tolerance = settings.tolerance;
+        if !(tolerance > 0.0 && tolerance < 1.0) {
+            return Err(Error::case(format!("a solver's tolerance is {tolerance}; it must be above 0 and below 1"))
+                .hint("the residual falls below the tolerance times the norm of b; try 1e-10"));
+        }
+        let rank = communicator.rank();
+        let exchange = Exchange::new(communicator, Plan::new(tiling, partition, rank, width), 1, backend)?;
+        let vector = Field::new(tiling, partition, rank, width, 1);
+        Ok(ConjugateGradient {
+            settings,
+            grid: *tiling.grid(),
+            exchange,
+            inverse: (settings.preconditioner == Preconditioner::Jacobi).then(|| vector.clone()),
+            residual: vector.clone(),
+            image: vector.clone(),
+            direction: vector,
+        })
+    }
+
+    /// Solves A x = b; `x` holds a guess before, and the solution after.
+    ///
+    /// The ghosts of the coefficients must have their values, up to the operator's reach; those of `b` and `x` are neither
+    /// read nor written.
+    ///
+    /// # Collective
+    /// Also for ranks without blocks.
+    ///
+    /// # Errors
+    /// The same on all ranks: if A is not positive definite, or the residual is too large after the most iterations; then
+    /// `x` is what was reached. If MPI fails.
+    ///
+    /// # Panics
+    /// If the operator reads farther than the ghosts are deep, or a field is not of the solver's blocks.
+    pub fn solve<A: Operator<N>>(
+        &mut self,
+        communicator: &Communicator,
+        operator: &A,
+        coefficients: &Field<f64, N>,
+        b: &Field<f64, N>,
+        x: &mut Field<f64, N>,
+    ) -> Result<Solution> {
+        self.check_shapes([coefficients, b, x]);
+        self.invert_diagonal(communicator, operator, coefficients)?;
+        self.direction.blocks_mut().iter_mut().for_each(|block| block.data_mut().fill(0.0));
+        update(&mut self.direction, x, |p, x| *p = x);
+        self.apply(operator, coefficients)?;
+        update(&mut self.residual, b, |r, b| *r = b);
+        update(&mut self.residual, &self.image, |r, image| *r -= image);
+        let [rr, rz] = self.precondition();
+        let [bb, mut rr, mut rz] = reduce([product(b, b), rr, rz], communicator)?;
+        if bb == 0.0 {
+            update(x, b, |x, _| *x = 0.0);
+            return Ok(Solution { iterations: 0, residual: 0.0 });
+        }
+        self.turn(0.0);
+        let mut iterations = 0;
+        loop {
+            let residual = (rr / bb).sqrt();
+            if residual <= self.settings.tolerance {
+                return Ok(Solution { iterations, residual });
+            }
+            if !residual.is_finite() || iterations == self.settings.most_iterations {
+                return Err(self.no_convergence(iterations, residual));
+            }
+            iterations += 1;
+            self.apply(operator, coefficients)?;
+            let [curvature] = reduce([product(&self.direction, &self.image)], communicator)?;
+            if !(curvature > 0.0 && rz > 0.0) {
+                return Err(not_positive(iterations, curvature, rz));
+            }
+            let alpha = rz / curvature;
+            update(x, &self.direction, |x, p| *x += alpha * p);
+            update(&mut self.residual, &self.image, |r, image| *r -= alpha * image);
+            let before = rz;
+            [rr, rz] = reduce(self.precondition(), communicator)?;
+            self.turn(rz / before);
+        }
+    }
+
+    /// Sets the image to A p: first in the blocks that wait for no message, then in the others.
+    fn apply<A: Operator<N>>(&mut self, operator: &A, coefficients: &Field<f64, N>) -> Result<()> {
+        self.exchange.start(&mut self.direction)?;
+        self.sweep(operator, coefficients, false);
+        self.exchange.finish(&mut self.direction)?;
+        self.sweep(operator, coefficients, true);
+        Ok(())
+    }
+
+    /// Sweeps the operator over the blocks that wait for messages, or over those that do not.
+    fn sweep<A: Operator<N>>(&mut self, operator: &A, coefficients: &Field<f64, N>, waiting: bool) {
+        let ConjugateGradient { grid, exchange, direction, image, .. } = self;
+        let blocks = direction.blocks_mut().iter_mut().zip(coefficients.blocks()).zip(image.blocks_mut()).enumerate();
+        for (_, ((p, k), image)) in blocks.filter(|(place, _)| exchange.waits(*place) == waiting) {
+            operator.fill_outside(grid, p);
+            let interior = p.interior();
+            sweep_beside(grid, p, k, image, &interior, A::REACH, |u, k| operator.apply(u, k));
+        }
+    }
+
+    /// Sets z = M⁻¹ r and returns this rank's shares of r·r and r·z.
+    fn precondition(&mut self) -> [ExactSum; 2] {
+        let ConjugateGradient { residual, image, inverse, .. } = self;
+        let of_r = product(residual, residual);
+        let Some(inverse) = inverse else { return [of_r.clone(), of_r] };
+        update(image, residual, |z, r| *z = r);
+        update(image, inverse, |z, inverse| *z *= inverse);
+        [of_r, product(residual, image)]
+    }
+
+    /// Sets p = z + β p.
+    fn turn(&mut self, beta: f64) {
+        let z = if self.inverse.is_some() { &self.image } else { &self.residual };
+        update(&mut self.direction, z, |p, z| *p = z + beta * *p);
+    }
+
+    /// Prepares the preconditioner for an operator.
+    fn invert_diagonal<A: Operator<N>>(
+        &mut self,
+        communicator: &Communicator,
+        operator: &A,
+        coefficients: &Field<f64, N>,
+    ) -> Result<()> {
+        let ConjugateGradient { grid, image, inverse: Some(inverse), .. } = self else { return Ok(()) };
+        let mut least = [f64::INFINITY];
+        for ((k, unused), inverse) in coefficients.blocks().iter().zip(image.blocks()).zip(inverse.blocks_mut()) {
+            let interior = inverse.interior();
+            sweep_beside(grid, unused, k, inverse, &interior, A::REACH, |_, k| operator.diagonal(k));
+            for row in inverse.rows(&interior) {
+                for entry in &mut inverse.data_mut()[row] {
+                    // NaN goes on to the minimum over the ranks, where it wins.
+                    least[0] = if *entry >= least[0] { least[0] } else { *entry };
+                    *entry = 1.0 / *entry;
+                }
+            }
+        }
+        communicator.min_f64(&mut least)?;
+        if least[0] > 0.0 {
+            return Ok(());
+        }
+        let [least] = least;
+        Err(Error::new(
+            Kind::State,
+            format!("an operator is not positive definite: its diagonal has an entry {least:e}"),
+        )
+        .hint("every diagonal entry must be above 0; look for a coefficient that is negative or not finite"))
+    }
+
+    fn check_shapes(&self, [coefficients, b, x]: [&Field<f64, N>; 3]) {
+        for field in [coefficients, b, x] {
+            let blocks = field.blocks().iter().map(Block::interior);
+            let own = self.direction.blocks().iter().map(Block::interior);
+            assert!(blocks.eq(own), "a field of a system has other blocks than the solver");
+        }
+        assert!(b.components() == 1 && x.components() == 1, "the two sides of a system have one number a cell");
+    }
+
+    fn no_convergence(&self, iterations: u64, residual: f64) -> Error {
+        let Settings { tolerance, most_iterations, .. } = self.settings;
+        let reached = format!("conjugate gradients came to a residual of {residual:e} in {iterations} iterations");
+        if !residual.is_finite() {
+            let hint = "look for a right-hand side, a guess or a coefficient that is not finite";
+            return Error::new(Kind::State, reached).hint(hint);
+        }
+        Error::new(Kind::State, format!("{reached}; {tolerance:e} was asked for in at most {most_iterations}"))
+            .hint("allow more iterations, ask for less, or take a shorter step")
+    }
+}
+
+/// The sums over all ranks, in one message.
+fn reduce<const K: usize>(mut sums: [ExactSum; K], communicator: &Communicator) -> Result<[f64; K]> {
+    ExactSum::reduce_all(&mut sums, communicator)?;
+    Ok(sums.map(|sum| sum.value()))
+}
+
+fn not_positive(iterations: u64, curvature: f64, rz: f64) -> Error {
+    Error::new(
+        Kind::State,
+        format!(
+            "an operator or its preconditioner is not positive definite: p·A p = {curvature:e}, r·z = {rz:e} in iteration {iterations}"
+        ),
+    )
+    .hint("both must be above 0; look for coefficients of the wrong sign, and for a stencil that is not symmetric")
+}
