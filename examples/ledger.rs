@@ -109,7 +109,8 @@ impl Program<1> for Ledger {
         comm.sum_i64(&mut sums)?;
         let [booked, refused, paid, received] = sums;
         if paid != received || booked + refused != self.batch {
-            let what = format!("{booked} + {refused} of {} transfers, {paid} cents paid, {received} received", self.batch);
+            let what =
+                format!("{booked} + {refused} of {} transfers, {paid} cents paid, {received} received", self.batch);
             return Err(Error::new(Kind::State, what).hint("memory or the network may be failing"));
         }
         books.booked += booked;

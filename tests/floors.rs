@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 9] = [
     &["sys"],
     &["grid", "rundir"],
     &["field", "comm"],
-    &["halo"],
+    &["halo", "scheme"],
     &["checkpoint", "config", "solve"],
     &["sim"],
     &["farm"],

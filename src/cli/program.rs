@@ -94,9 +94,7 @@ fn evolve<M: Model<N>, const N: usize>(source: &Source) -> Result<(Case, Evoluti
     Ok((case, evolution))
 }
 
-fn conserve<L: ConservationLaw<N>, const N: usize>(
-    source: &Source,
-) -> Result<(Case, Evolution<FiniteVolume<L>, N>)> {
+fn conserve<L: ConservationLaw<N>, const N: usize>(source: &Source) -> Result<(Case, Evolution<FiniteVolume<L>, N>)> {
     let subject = Subject {
         family: Family::Law { has_contact: L::HAS_CONTACT },
         components: &L::components(),

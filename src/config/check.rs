@@ -18,7 +18,10 @@ use crate::field::{Component, ScalarKind};
 
 /// The keys of the case and of its tables; `[model]` has those of the model.
 pub(super) const KEYS: [(&str, &[&str]); 10] = [
-    ("", &["title", "grid", "boundary", "model", "scheme", "initial", "time", "output", "checkpoint", "run", "recovery"]),
+    (
+        "",
+        &["title", "grid", "boundary", "model", "scheme", "initial", "time", "output", "checkpoint", "run", "recovery"],
+    ),
     ("grid", &["cells", "lower", "upper", "block"]),
     ("boundary", &AXES),
     ("initial", &["file", "dataset", "interpolation", "component", "scale", "offset"]),

@@ -36,7 +36,10 @@ pub(super) fn check_scheme(scheme: &Table<'_>, has_contact: bool) -> Result<Sche
         None => Limiter::VanLeer,
         Some(value) if reconstruction != Reconstruction::Plm => {
             return Err(value
-                .wrong(&format!("is of no use: only plm has a limiter, and scheme.reconstruction is {}", reconstruction.word()))
+                .wrong(&format!(
+                    "is of no use: only plm has a limiter, and scheme.reconstruction is {}",
+                    reconstruction.word()
+                ))
                 .hint("leave limiter out"));
         }
         Some(value) => value.word()?,
