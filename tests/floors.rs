@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms by floor, the lowest first; a room imports only from floors beneath its own.
-const FLOORS: [&[&str]; 9] = [
+const FLOORS: [&[&str]; 10] = [
     &["error"],
     &["sys"],
     &["grid", "rundir"],

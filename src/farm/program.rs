@@ -168,6 +168,9 @@ impl<T: Tasks<N>, const N: usize> Farm<T, N> {
         }
         data.comm().sum_i64(&mut done)?;
         let done: Vec<bool> = done.into_iter().map(|count| count == 1).collect();
+        if data.comm().is_root() {
+            log::info!("{} of {} tasks are done already", done.iter().filter(|&&done| done).count(), done.len());
+        }
         let (mut priorities, mut costs) = (Vec::with_capacity(done.len()), Vec::with_capacity(done.len()));
         for cell in grid.region().cells() {
             priorities.push(self.tasks.priority(cell, grid.centre(cell)));

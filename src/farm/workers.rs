@@ -1,6 +1,6 @@
 //! The threads of a rank that do its tasks while the rank itself keeps in touch with the others.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -64,10 +64,7 @@ impl<R: Send + 'static> Workers<R> {
 
     /// What has been finished; waits for the first at most so long.
     pub fn collect(&mut self, patience: Duration) -> Vec<Finished<R>> {
-        let first = match self.finished.recv_timeout(patience) {
-            Ok(finished) => Some(finished),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        };
+        let first = self.finished.recv_timeout(patience).ok();
         let all: Vec<_> = first.into_iter().chain(self.finished.try_iter()).collect();
         self.busy -= all.len();
         all

@@ -13,6 +13,7 @@ mod full_disk;
 mod guard;
 mod killed;
 mod physics;
+mod programs;
 mod refusals;
 mod restarts;
 mod same_bits;

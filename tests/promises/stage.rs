@@ -118,6 +118,12 @@ impl<'r> Call<'r> {
         self
     }
 
+    /// With an environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// The same command line under a wrapper, as in `prlimit --fsize=1000`.
     pub fn under(self, wrapper: &str, options: &[&str]) -> Self {
         let mut command = Command::new(wrapper);
