@@ -140,9 +140,11 @@ fn as_many_iterations_as_eigenvalues_suffice(world: &Communicator) {
     let exact = |cell: Cell<1>| modes.iter().map(|(shape, _)| shape(cell.0[0])).sum::<f64>();
     let image = |cell: Cell<1>| modes.iter().map(|(shape, minus)| -minus * shape(cell.0[0])).sum::<f64>();
     let (none, b, mut x) = (room.field(0, exact), room.field(1, image), room.field(1, |_| 0.0));
-    let solution = room.solver(SETTINGS).solve(world, &Helmholtz { shift: 0.0 }, &none, &b, &mut x).unwrap();
-    assert_eq!(solution.iterations, 3);
-    assert!(room.difference(&x, exact) < 1e-12);
+    // Rounding brings in the other modes, at a level that is far below this tolerance.
+    let settings = Settings { tolerance: 1e-10, ..SETTINGS };
+    let solution = room.solver(settings).solve(world, &Helmholtz { shift: 0.0 }, &none, &b, &mut x).unwrap();
+    assert_eq!(solution.iterations, 3, "{solution:?}");
+    assert!(room.difference(&x, exact) < 1e-10);
 }
 
 /// Conductivities over six orders of magnitude, and a right-hand side without order.
