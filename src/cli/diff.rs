@@ -106,6 +106,9 @@ fn compare(args: &Args) -> Result<Comparison> {
         Some(name) => fields.push((first.component(name)?, second.component(name)?)),
         None => {
             differences.extend(moments(first.header(), second.header()));
+            if first.header().shared_fingerprint() != second.header().shared_fingerprint() {
+                differences.push("what all ranks hold alike: it is not the same".to_owned());
+            }
             let names = |reader: &Reader| reader.header().components.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
             let (here, there) = (names(&first), names(&second));
             for (mine, theirs, file) in [(&here, &there, &args.first), (&there, &here, &args.second)] {

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
+pub mod converge;
 pub mod diff;
 pub mod doctor;
 pub mod inspect;
@@ -48,6 +49,7 @@ enum Command {
     Verify(verify::Args),
     Diff(diff::Args),
     Plot(plot::Args),
+    Converge(converge::Args),
     Prune(prune::Args),
     Doctor(doctor::Args),
 }
@@ -62,6 +64,7 @@ impl Command {
             Command::Verify(args) => verify::run(args),
             Command::Diff(args) => diff::run(args),
             Command::Plot(args) => plot::run(args),
+            Command::Converge(args) => converge::run(args),
             Command::Prune(args) => prune::run(args),
             Command::Doctor(args) => doctor::run(args),
         }

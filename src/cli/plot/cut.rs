@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use ndarray::{Array1, Array2, Axis, Ix1, Ix2};
 
+use super::colours::Spread;
 use super::picture::Side;
 use crate::checkpoint::{Header, Reader};
 use crate::error::{Error, Result};
@@ -97,7 +98,8 @@ impl Cut {
     /// One of the axes that it shows.
     pub fn side(&self, header: &Header, which: usize) -> Side {
         let axis = self.along[which];
-        Side { label: AXES[axis].to_owned(), lower: header.lower[axis], upper: header.upper[axis] }
+        let (lower, upper) = (header.lower[axis], header.upper[axis]);
+        Side { label: AXES[axis].to_owned(), lower, upper, spread: Spread::Linear }
     }
 }
 

@@ -1,12 +1,14 @@
 //! `steadfast plot`: a picture of a field, as a PNG and in the terminal.
 //!
 //! `cut` says which part of the checkpoint is shown, `resample` makes pixels of cells, `colours` gives them their colours
-//! and `ticks` the axes their marks; `picture` puts it all on a `canvas`, `preview` into the terminal.
+//! and `ticks` the axes their marks; `picture` puts it all on a `canvas`, `preview` into the terminal. `chart` draws the
+//! curves of other commands in the same manner.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod canvas;
+mod chart;
 mod colours;
 mod cut;
 mod picture;
@@ -24,6 +26,7 @@ use super::terminal::Terminal;
 use crate::checkpoint::Reader;
 use crate::error::{Error, Result};
 
+pub use chart::Series;
 pub use cut::{AXES, centre};
 pub use ticks::number;
 
@@ -213,6 +216,37 @@ fn name(file: &Path, reader: &Reader, component: usize, cut: &Cut) -> PathBuf {
     let field = &reader.header().components[component].name;
     let place = cut.across.map_or(String::new(), |(axis, index)| format!("-{}{index}", AXES[axis]));
     PathBuf::from(format!("{stem}-{field}{place}.png"))
+}
+
+/// What stands round a chart.
+pub struct Chart<'a> {
+    /// The line on top.
+    pub title: &'a str,
+    /// The line below it.
+    pub note: &'a str,
+    /// What the level axis shows.
+    pub level: &'a str,
+    /// What the upright axis shows.
+    pub upright: &'a str,
+}
+
+/// Draws curves over logarithmic axes to a PNG file.
+///
+/// # Errors
+/// If there is no point to draw, or the picture cannot be written.
+pub fn write_chart(chart: &Chart<'_>, series: &[Series], path: &Path) -> Result<()> {
+    if series.iter().all(|series| series.points.is_empty()) {
+        return Err(Error::case("there is no point to draw: every error is zero").at_path(path));
+    }
+    let frame = Frame {
+        title: chart.title.into(),
+        note: chart.note.into(),
+        value: chart.upright.into(),
+        scale: Scale { lower: 1.0, upper: 10.0, spread: Spread::Logarithmic },
+        colours: Colours::Grey,
+        most: [960, 720],
+    };
+    write(&chart::chart(&frame, chart.level, series), path)
 }
 
 fn write(canvas: &Canvas, path: &Path) -> Result<()> {

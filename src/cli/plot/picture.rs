@@ -3,7 +3,7 @@
 use ndarray::{ArrayView1, ArrayView2};
 
 use super::canvas::{Anchor, Canvas, Colour, Run};
-use super::colours::{Colours, Scale};
+use super::colours::{Colours, Scale, Spread};
 use super::resample::{envelope, mean_by_area};
 use super::ticks::{Tick, ticks};
 
@@ -33,11 +33,14 @@ pub struct Side {
     pub lower: f64,
     /// Where the data ends.
     pub upper: f64,
+    /// How places are spread along it.
+    pub spread: Spread,
 }
 
 impl Side {
-    fn scale(&self) -> Scale {
-        Scale { lower: self.lower, upper: self.upper, spread: super::colours::Spread::Linear }
+    /// From places to parts of the axis.
+    pub fn scale(&self) -> Scale {
+        Scale { lower: self.lower, upper: self.upper, spread: self.spread }
     }
 }
 
@@ -105,20 +108,20 @@ pub fn curve(frame: &Frame, level: &Side, values: ArrayView1<'_, f64>) -> Canvas
 }
 
 /// The canvas, and where on it the data goes.
-struct Sheet {
-    canvas: Canvas,
+pub(super) struct Sheet {
+    pub canvas: Canvas,
     /// The height of letters in pixels.
-    size: f64,
-    left: usize,
-    top: usize,
-    columns: usize,
-    rows: usize,
+    pub size: f64,
+    pub left: usize,
+    pub top: usize,
+    pub columns: usize,
+    pub rows: usize,
     width: usize,
 }
 
 impl Sheet {
     /// Room for everything: with a proportion (height to width) there is a colour bar; without, the data fills the picture.
-    fn new(frame: &Frame, level: &Side, upright: &Scale, proportion: Option<f64>) -> Self {
+    pub fn new(frame: &Frame, level: &Side, upright: &Scale, proportion: Option<f64>) -> Self {
         let [width, height] = frame.most.map(|most| most as f64);
         let size = (width.min(1.4 * height) / 48.0).clamp(9.0, 60.0);
         let ruler = Canvas::new(1, 1);
@@ -159,7 +162,7 @@ impl Sheet {
         self.left + self.columns
     }
 
-    fn bottom(&self) -> usize {
+    pub fn bottom(&self) -> usize {
         self.top + self.rows
     }
 
@@ -168,7 +171,7 @@ impl Sheet {
         (self.size / 14.0).round().max(1.0) as usize
     }
 
-    fn edge(&mut self) {
+    pub fn edge(&mut self) {
         let (hair, left, right, top, bottom) = (self.hair(), self.left, self.right(), self.top, self.bottom());
         self.canvas.fill(left - hair..right + hair, top - hair..top, INK);
         self.canvas.fill(left - hair..right + hair, bottom..bottom + hair, INK);
@@ -176,7 +179,7 @@ impl Sheet {
         self.canvas.fill(right..right + hair, top..bottom, INK);
     }
 
-    fn title(&mut self, frame: &Frame) {
+    pub fn title(&mut self, frame: &Frame) {
         let middle = (self.left + self.columns / 2) as f64;
         for (text, size, y, colour) in [(&frame.title, 1.25, 1.25, INK), (&frame.note, 1.0, 2.85, FAINT)] {
             let length = self.canvas.length(text, size * self.size);
@@ -205,7 +208,7 @@ impl Sheet {
         ticks(scale, most.clamp(3, 8)).into_iter().map(|tick| (place(&tick), tick)).collect()
     }
 
-    fn mesh(&mut self, level: &Side, scale: &Scale) {
+    pub fn mesh(&mut self, level: &Side, scale: &Scale) {
         let hair = self.hair();
         for (x, _) in self.level_ticks(level) {
             self.canvas.fill(
@@ -219,7 +222,7 @@ impl Sheet {
         }
     }
 
-    fn level_axis(&mut self, side: &Side) {
+    pub fn level_axis(&mut self, side: &Side) {
         let (hair, size, bottom) = (self.hair(), self.size, self.bottom());
         for (x, tick) in self.level_ticks(side) {
             let x = x.min(self.right());
@@ -231,7 +234,7 @@ impl Sheet {
         self.canvas.text(&side.label, 1.1 * size, spot, Anchor::Middle, Run::Right, INK);
     }
 
-    fn upright_axis(&mut self, scale: &Scale, label: &str) {
+    pub fn upright_axis(&mut self, scale: &Scale, label: &str) {
         let (hair, size, left) = (self.hair(), self.size, self.left);
         let mut longest = 0.0f64;
         for (y, tick) in self.upright_ticks(scale) {
@@ -294,7 +297,7 @@ mod tests {
     }
 
     fn side(label: &str, lower: f64, upper: f64) -> Side {
-        Side { label: label.into(), lower, upper }
+        Side { label: label.into(), lower, upper, spread: Spread::Linear }
     }
 
     /// Asserts that the picture keeps to its size and that nothing touches its edge: no label is cut off.

@@ -13,7 +13,7 @@ pub struct Tick {
 
 /// At most `most` marks at round values within the scale: steps of 1, 2 or 5 times a power of ten.
 ///
-/// Over two decades or more, a logarithmic scale has its marks at powers of ten.
+/// Over two decades or more, a logarithmic scale has its marks at powers of ten, else at 1, 2 and 5 times these.
 pub fn ticks(scale: &Scale, most: usize) -> Vec<Tick> {
     let most = most.max(2);
     if scale.spread == Spread::Logarithmic && scale.upper / scale.lower >= 100.0 {
@@ -21,6 +21,12 @@ pub fn ticks(scale: &Scale, most: usize) -> Vec<Tick> {
         let step = ((last - first + 1).max(1) as u32).div_ceil(most as u32) as i32;
         let powers = (first..=last).filter(|power| power.rem_euclid(step) == 0);
         return powers.map(|power| Tick { value: 10f64.powi(power), label: power_of_ten(power) }).collect();
+    }
+    if scale.spread == Spread::Logarithmic && scale.upper / scale.lower >= 4.0 {
+        let powers = scale.lower.log10().floor() as i32..=scale.upper.log10().floor() as i32;
+        let values = powers.flat_map(|exponent| [1.0, 2.0, 5.0].map(|digit| digit * power(exponent)));
+        let inside = values.filter(|value| (scale.lower..=scale.upper).contains(value));
+        return inside.map(|value| Tick { value, label: number(value, 2) }).collect();
     }
     even(scale.lower, scale.upper, most)
 }
