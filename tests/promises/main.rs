@@ -10,6 +10,7 @@
 
 mod damage;
 mod full_disk;
+mod gallery;
 mod guard;
 mod killed;
 mod physics;

@@ -261,3 +261,32 @@ fn every_example_has_its_stored_norms() {
         }
     }
 }
+
+#[test]
+fn the_tool_measures_the_order_of_a_scheme() {
+    let room = Room::new();
+    let mut runs = Vec::new();
+    for n in [16, 32, 64] {
+        let time = "end = 1.0\ncfl = 0.5\nintegrator = \"ssp_rk3\"";
+        let text =
+            case(&format!("[{n}]"), "velocity = [1.0]", time) + "[[output]]\nwhat = \"fields\"\nevery = \"never\"\n";
+        room.case("case.toml", &text);
+        room.alone("advection").runs("case.toml", &format!("{n}.run")).ends_with(0);
+        runs.push(format!("third={n}.run"));
+    }
+    let [a, b, c] = [0, 1, 2].map(|i| runs[i].as_str());
+    for against in ["start", "finer"] {
+        let arguments = ["converge", "--json", "--against", against, "-o", "orders.png", a, b, c];
+        let out = room.tool().args(&arguments).ends_with(0).out;
+        let measured: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let errors = measured[0]["errors"].as_array().unwrap();
+        assert_eq!(errors.len(), if against == "start" { 3 } else { 2 });
+        let order = errors.last().unwrap()["order"].as_f64().unwrap();
+        assert!((order - 3.0).abs() < if against == "start" { 0.1 } else { 1.1 }, "{against}: {out}");
+        assert!(std::fs::read(room.path("orders.png")).unwrap().starts_with(b"\x89PNG"));
+    }
+    let refused = room.tool().args(&["converge", b, "third=absent.run"]).ends_with(2);
+    assert!(refused.err.contains("the run has no checkpoint"), "{}", refused.err);
+    let refused = room.tool().args(&["converge", c, a]).ends_with(2);
+    assert!(refused.err.contains("no whole multiple"), "{}", refused.err);
+}

@@ -48,6 +48,11 @@ impl Room {
         self.call(Command::new(find(program)), program.to_owned())
     }
 
+    /// The tool.
+    pub fn tool(&self) -> Call<'_> {
+        self.call(Command::new(env!("CARGO_BIN_EXE_steadfast")), "steadfast".into())
+    }
+
     /// A program on a number of ranks.
     pub fn on(&self, ranks: usize, program: &str) -> Call<'_> {
         let launcher = std::env::var("MPIEXEC").unwrap_or("mpirun".into());
