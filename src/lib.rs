@@ -61,6 +61,7 @@
 //! | [`field`] | where it lies: memory, ghosts, records, stencils, sweeps |
 //! | [`comm`] | what ranks agree on: votes, exact sums |
 //! | [`halo`] | what neighbours must tell each other, and what lies beyond the domain |
+//! | [`scheme`] | how a conservation law becomes a rate: reconstruction, Riemann solvers |
 //! | [`solve`] | implicit steps: conjugate gradients without a matrix |
 //! | [`sim`] | the model, the integrators, and the loop |
 //! | [`checkpoint`] | what survives: one HDF5 file |

@@ -103,9 +103,11 @@ macro_rules! float {
             fn from_f64(value: f64) -> Self {
                 value as $t
             }
+            // The difference is NaN for all others. With a test for a sign beside it, `<$t>::is_finite` becomes
+            // llvm.is.fpclass, and the loop round it is not vectorised.
             #[inline(always)]
             fn is_finite(self) -> bool {
-                self.is_finite()
+                self - self == 0.0
             }
             #[inline(always)]
             fn to_bits64(self) -> u64 {

@@ -14,15 +14,16 @@ const ROUNDING: f64 = 1e-12;
 /// The value of the parabola of the cell `here` at its face towards `ahead`, from the means of five cells.
 #[inline(always)]
 pub(super) fn edge_ppm([far_behind, behind, here, ahead, far_ahead]: [f64; 5]) -> f64 {
-    let bend = |low: f64, middle: f64, high: f64| (low + high) - 2.0 * middle;
-    let bends = [bend(far_behind, behind, here), bend(behind, here, ahead), bend(here, ahead, far_ahead)];
-    let back = interface([far_behind, behind, here, ahead], bends[0], bends[1]);
-    let front = interface([behind, here, ahead, far_ahead], bends[1], bends[2]);
+    let bend_behind = bend(far_behind, behind, here);
+    let bend_here = bend(behind, here, ahead);
+    let bend_ahead = bend(here, ahead, far_ahead);
+    let back = interface([far_behind, behind, here, ahead], bend_behind, bend_here);
+    let front = interface([behind, here, ahead, far_ahead], bend_here, bend_ahead);
 
     let (fall, rise) = (here - back, front - here);
-    let second = 6.0 * ((back + front) - 2.0 * here);
-    let limited = smallest_of_one_sign(second, [bends[0], bends[1], bends[2]]);
-    let size = [far_behind, behind, here, ahead, far_ahead].into_iter().fold(0.0, |a: f64, b| larger(a, b.abs()));
+    let second = 6.0 * bend(back, here, front);
+    let limited = smallest_of_one_sign(second, [bend_behind, bend_here, bend_ahead]);
+    let size = larger(larger(far_behind.abs(), behind.abs()), larger(larger(ahead.abs(), far_ahead.abs()), here.abs()));
     let ratio = limited / second;
     let ratio = if second.abs() > ROUNDING * size { ratio } else { 0.0 };
 
@@ -47,9 +48,16 @@ fn interface([a, b, c, d]: [f64; 4], low: f64, high: f64) -> f64 {
 /// sign.
 #[inline(always)]
 fn smallest_of_one_sign(own: f64, others: [f64; 3]) -> f64 {
-    let least = others.into_iter().fold(own.abs(), |least, x| smaller(least, C * x.abs()));
-    let one_sign = (own * others[0] > 0.0) & (own * others[1] > 0.0) & (own * others[2] > 0.0);
+    let [a, b, c] = others;
+    let least = smaller(smaller(own.abs(), C * a.abs()), smaller(C * b.abs(), C * c.abs()));
+    let one_sign = (own * a > 0.0) & (own * b > 0.0) & (own * c > 0.0);
     if one_sign { least.copysign(own) } else { 0.0 }
+}
+
+/// The second difference.
+#[inline(always)]
+fn bend(low: f64, middle: f64, high: f64) -> f64 {
+    (low + high) - 2.0 * middle
 }
 
 #[inline(always)]

@@ -28,35 +28,40 @@ pub(super) fn fluxes<L: ConservationLaw<N>, const N: usize, const AXIS: usize>(
     row: &mut FluxRow,
 ) {
     let FaceStrips { cells, faces: states, fluxes } = strips;
-    let reach = scheme.reach();
+    let (reach, is_constant) = (scheme.reach(), scheme.reconstruction == Reconstruction::Constant);
     for start in (0..faces).step_by(LANES) {
         for c in 0..L::Primitive::COMPONENTS {
             let cell = |k: usize| strip(across.primitives, across.cells[k] + c * across.pitch + start);
             let ([cells_low, cells_high], [low, high]) = (&mut *cells, &mut *states);
             cells_low[c] = *cell(reach - 1);
             cells_high[c] = *cell(reach);
-            if scheme.reconstruction != Reconstruction::Constant {
+            if !is_constant {
                 reconstruct(scheme, cell, &mut low[c], &mut high[c]);
             }
         }
-        let states = if scheme.reconstruction == Reconstruction::Constant { &*cells } else { &*states };
+        let states = if is_constant {
+            &*cells
+        } else {
+            secure(law, &cells[0], &mut states[0]);
+            secure(law, &cells[1], &mut states[1]);
+            &*states
+        };
         match scheme.riemann {
             Riemann::Rusanov => solve::<L, N, AXIS, Rusanov>(law, cells, states, fluxes),
             Riemann::Hll => solve::<L, N, AXIS, Hll>(law, cells, states, fluxes),
             Riemann::Hllc => solve::<L, N, AXIS, Hllc>(law, cells, states, fluxes),
         }
-        for c in 0..L::State::COMPONENTS {
-            *strip_mut(&mut row.to_low, c * across.pitch + start) = fluxes[0][c];
-            *strip_mut(&mut row.to_high, c * across.pitch + start) = fluxes[1][c];
+        for (c, (to_low, to_high)) in fluxes[0].iter().zip(&fluxes[1]).take(L::State::COMPONENTS).enumerate() {
+            *strip_mut(&mut row.to_low, c * across.pitch + start) = *to_low;
+            *strip_mut(&mut row.to_high, c * across.pitch + start) = *to_high;
         }
     }
 }
 
 /// The fluxes of one strip of faces, by the solver `R`.
 ///
-/// A reconstructed state that is not sound gives way to the mean of its cell. The axis is a constant: with an axis that is
-/// only known at run time, `momentum[axis]` kept the record in memory, and the loop was 4.6 times slower (measured). Not
-/// inlined, so that the strips are known not to overlap.
+/// The axis is a constant: with an axis that is only known at run time, `momentum[axis]` kept the record in memory, and the
+/// loop was 4.6 times slower (measured). Not inlined, so that the strips are known not to overlap.
 #[inline(never)]
 fn solve<L: ConservationLaw<N>, const N: usize, const AXIS: usize, R: Solve>(
     law: &L,
@@ -67,14 +72,31 @@ fn solve<L: ConservationLaw<N>, const N: usize, const AXIS: usize, R: Solve>(
     let axis = Axis::<N>::new(AXIS);
     let [to_low, to_high] = fluxes;
     for i in 0..LANES {
-        let means: [L::Primitive; 2] = [0, 1].map(|side: usize| L::Primitive::load(|c| cells[side][c][i]));
-        let sides: [L::Primitive; 2] = [0, 1].map(|side: usize| {
-            let state = L::Primitive::load(|c| states[side][c][i]);
-            let sound = state.all_finite() & law.admissible(state);
-            state.zip(means[side], |state, mean| if sound { state } else { mean })
-        });
+        let means = [L::Primitive::load(|c| cells[0][c][i]), L::Primitive::load(|c| cells[1][c][i])];
+        let sides = [L::Primitive::load(|c| states[0][c][i]), L::Primitive::load(|c| states[1][c][i])];
         let [low, high] = law.face(means, sides, axis, |sides| R::flux(law, sides, axis));
         low.store(|c, flux| to_low[c][i] = flux);
         high.store(|c, flux| to_high[c][i] = flux);
+    }
+}
+
+/// Replaces the reconstructed states that are not sound by the means of their cells.
+///
+/// In two steps, since a choice between two records with a vector in them was a choice between two places in memory, and
+/// did not vectorise.
+#[inline(never)]
+fn secure<L: ConservationLaw<N>, const N: usize>(law: &L, means: &Strips, states: &mut Strips) {
+    let mut sound = [true; LANES];
+    for i in 0..LANES {
+        let state = L::Primitive::load(|c| states[c][i]);
+        sound[i] = state.all_finite() & law.admissible(state);
+    }
+    if sound == [true; LANES] {
+        return;
+    }
+    for c in 0..L::Primitive::COMPONENTS {
+        for i in 0..LANES {
+            states[c][i] = if sound[i] { states[c][i] } else { means[c][i] };
+        }
     }
 }

@@ -111,7 +111,7 @@ pub trait ConservationLaw<const N: usize>: DeserializeOwned + Send + Sync + 'sta
     /// doi:10.1137/0909030).
     #[inline]
     fn fan(&self, faces: [Self::Primitive; 2], axis: Axis<N>) -> [f64; 2] {
-        let [low, high] = faces.map(|w| self.speeds(w, axis));
+        let (low, high) = (self.speeds(faces[0], axis), self.speeds(faces[1], axis));
         [if low[0] < high[0] { low[0] } else { high[0] }, if low[1] > high[1] { low[1] } else { high[1] }]
     }
 

@@ -26,8 +26,8 @@ pub(super) fn reconstruct<'a>(scheme: &Scheme, cell: impl Fn(usize) -> &'a Strip
                 Limiter::MonotonizedCentral => linear(cells, low, high, limit_monotonized_central),
             }
         }
-        (Reconstruction::Ppm, _) => quintic(std::array::from_fn(cell), low, high, edge_ppm),
-        (Reconstruction::WenoZ, _) => quintic(std::array::from_fn(cell), low, high, edge_weno_z),
+        (Reconstruction::Ppm, _) => quintic::<Ppm>(std::array::from_fn(cell), low, high),
+        (Reconstruction::WenoZ, _) => quintic::<WenoZ>(std::array::from_fn(cell), low, high),
     }
 }
 
@@ -41,13 +41,35 @@ fn linear(cells: [&Strip; 4], low: &mut Strip, high: &mut Strip, limit: impl Fn(
     }
 }
 
-/// Profiles that depend on five cells.
+/// A profile that depends on five cells. A function as an argument was called through a shim that is never inlined.
+trait Profile {
+    /// The value at the face between the third and the fourth of them.
+    fn edge(cells: [f64; 5]) -> f64;
+}
+
+struct Ppm;
+struct WenoZ;
+
+impl Profile for Ppm {
+    #[inline(always)]
+    fn edge(cells: [f64; 5]) -> f64 {
+        edge_ppm(cells)
+    }
+}
+
+impl Profile for WenoZ {
+    #[inline(always)]
+    fn edge(cells: [f64; 5]) -> f64 {
+        edge_weno_z(cells)
+    }
+}
+
 #[inline(never)]
-fn quintic(cells: [&Strip; 6], low: &mut Strip, high: &mut Strip, edge: impl Fn([f64; 5]) -> f64) {
+fn quintic<P: Profile>(cells: [&Strip; 6], low: &mut Strip, high: &mut Strip) {
     for i in 0..LANES {
         let [a, b, c, d, e, f] = cells.map(|cell| cell[i]);
-        low[i] = edge([a, b, c, d, e]);
-        high[i] = edge([f, e, d, c, b]);
+        low[i] = P::edge([a, b, c, d, e]);
+        high[i] = P::edge([f, e, d, c, b]);
     }
 }
 

@@ -22,16 +22,16 @@ pub(super) struct Hll;
 /// See [`Riemann::Hllc`](super::Riemann::Hllc).
 pub(super) struct Hllc;
 
+// Closures called twice and `map` over arrays were not inlined here, and nothing vectorised (measured: 5 times slower).
 impl Solve for Rusanov {
     /// F = ½ (F⁻ + F⁺) − ½ s (u⁺ − u⁻).
     #[inline(always)]
     fn flux<L: ConservationLaw<N>, const N: usize>(law: &L, faces: [L::Primitive; 2], axis: Axis<N>) -> L::State {
+        let [low, high] = faces;
         let [slowest, fastest] = law.fan(faces, axis);
         let s = if -slowest > fastest { -slowest } else { fastest };
-        let [low, high] = faces.map(|w| law.flux(w, axis));
-        let [u_low, u_high] = faces.map(|w| law.conserved(w));
-        let jump = u_high.zip(u_low, |high, low| high - low);
-        low.zip(high, mean).zip(jump, |flux, jump| flux - 0.5 * s * jump)
+        let jump = law.conserved(high).zip(law.conserved(low), |high, low| high - low);
+        law.flux(low, axis).zip(law.flux(high, axis), mean).zip(jump, |flux, jump| flux - 0.5 * s * jump)
     }
 }
 
@@ -39,18 +39,18 @@ impl Solve for Hll {
     /// F = ½ (F⁻ + F⁺) + [½ (s⁺ + s⁻)(F⁻ − F⁺) + s⁻ s⁺ (u⁺ − u⁻)] / (s⁺ − s⁻) with s⁻ ≤ 0 ≤ s⁺.
     #[inline(always)]
     fn flux<L: ConservationLaw<N>, const N: usize>(law: &L, faces: [L::Primitive; 2], axis: Axis<N>) -> L::State {
-        let [low, high] = faces.map(|w| law.flux(w, axis));
-        let [u_low, u_high] = faces.map(|w| law.conserved(w));
-        let [slowest, fastest] = law.fan(faces, axis);
-        let [from, to] = around_zero([slowest, fastest]);
+        let [low, high] = faces;
+        let fan = law.fan(faces, axis);
+        let [from, to] = around_zero(fan);
         let width = to - from;
         // Without any signal nothing moves, and the mean is the flux of both.
         let per_width = if width > 0.0 { 1.0 / width } else { 0.0 };
         let (drift, spread) = (0.5 * (to + from) * per_width, to * from * per_width);
-        let along = low.zip(high, |low, high| drift * (low - high));
-        let across = u_high.zip(u_low, |high, low| spread * (high - low));
-        let within = low.zip(high, mean).sum_with(along.sum_with(across));
-        select(slowest > 0.0, low, select(fastest < 0.0, high, within))
+        let (f_low, f_high) = (law.flux(low, axis), law.flux(high, axis));
+        let along = f_low.zip(f_high, |low, high| drift * (low - high));
+        let across = law.conserved(high).zip(law.conserved(low), |high, low| spread * (high - low));
+        let within = f_low.zip(f_high, mean).sum_with(along.sum_with(across));
+        select(fan[0] > 0.0, f_low, select(fan[1] < 0.0, f_high, within))
     }
 }
 
@@ -61,15 +61,25 @@ impl Solve for Hllc {
     fn flux<L: ConservationLaw<N>, const N: usize>(law: &L, faces: [L::Primitive; 2], axis: Axis<N>) -> L::State {
         let fan = law.fan(faces, axis);
         let contact = law.contact(faces, fan, axis);
-        let clipped = around_zero(fan);
-        let side = |k: usize| {
-            let change =
-                law.beside_contact(faces[k], fan[k], contact, axis).zip(law.conserved(faces[k]), |new, u| new - u);
-            law.flux(faces[k], axis).zip(change, |flux, change| flux + clipped[k] * change)
-        };
-        let (low, high) = (side(0), side(1));
+        let [slowest, fastest] = around_zero(fan);
+        let low = flux_beside(law, faces[0], fan[0], slowest, contact, axis);
+        let high = flux_beside(law, faces[1], fan[1], fastest, contact, axis);
         select(contact > 0.0, low, select(contact < 0.0, high, low.zip(high, mean)))
     }
+}
+
+/// The flux between a contact and the signal that runs into the state `w`.
+#[inline(always)]
+fn flux_beside<L: ConservationLaw<N>, const N: usize>(
+    law: &L,
+    w: L::Primitive,
+    signal: f64,
+    clipped: f64,
+    contact: f64,
+    axis: Axis<N>,
+) -> L::State {
+    let change = law.beside_contact(w, signal, contact, axis).zip(law.conserved(w), |new, u| new - u);
+    law.flux(w, axis).zip(change, |flux, change| flux + clipped * change)
 }
 
 #[inline(always)]

@@ -12,7 +12,7 @@
 
 use super::faces::{Across, fluxes};
 use super::reconstruct::MOST_CELLS;
-use super::scratch::{FaceStrips, FluxRow, LANES, MOST_COMPONENTS, Scratch, Strips, reserve, strip};
+use super::scratch::{FaceStrips, FluxRow, LANES, MOST_COMPONENTS, Scratch, Strip, Strips, reserve, strip};
 use super::{ConservationLaw, Scheme};
 use crate::field::{Block, Observe, Old, Record};
 use crate::grid::{Axis, Cell, Grid, Region, Vector};
@@ -256,16 +256,14 @@ impl<L: ConservationLaw<N>, const N: usize> Pass<'_, L, N> {
             let FaceStrips { cells: [rate, u], faces: [before, value], .. } = &mut **strips;
             for c in 0..L::State::COMPONENTS {
                 let at = c * pitch + start;
-                gain(strip(&along.to_high, at), strip(&along.to_low, at + 1), per_length[0], None, &mut rate[c]);
-                let mut add = |from: &[f64], to: &[f64], a: usize| {
-                    let sum = rate[c];
-                    gain(strip(from, at), strip(to, at), per_length[a], Some(&sum), &mut rate[c]);
-                };
+                let rate = &mut rate[c];
+                *rate = [0.0; LANES];
+                gain(strip(&along.to_high, at), strip(&along.to_low, at + 1), per_length[0], rate);
                 if N == 3 {
-                    add(from_row, &between_rows.to_low, 1);
+                    gain(strip(from_row, at), strip(&between_rows.to_low, at), per_length[1], rate);
                 }
                 if N > 1 {
-                    add(kept, &between_layers.to_low, N - 1);
+                    gain(strip(kept, at), strip(&between_layers.to_low, at), per_length[N - 1], rate);
                 }
             }
             let at = position + start;
@@ -360,18 +358,11 @@ fn to_primitive<L: ConservationLaw<N>, const N: usize>(law: &L, u: &Strips, w: &
     }
 }
 
-/// What flows in less what flows out, by the cell's length, added to a sum.
-#[inline(always)]
-fn gain(
-    inflow: &[f64; LANES],
-    outflow: &[f64; LANES],
-    per_length: f64,
-    sum: Option<&[f64; LANES]>,
-    rate: &mut [f64; LANES],
-) {
+/// Adds what flows in less what flows out, by the cell's length.
+#[inline(never)]
+fn gain(inflow: &Strip, outflow: &Strip, per_length: f64, rate: &mut Strip) {
     for i in 0..LANES {
-        let gain = (inflow[i] - outflow[i]) * per_length;
-        rate[i] = if let Some(sum) = sum { sum[i] + gain } else { gain };
+        rate[i] += (inflow[i] - outflow[i]) * per_length;
     }
 }
 
@@ -380,7 +371,7 @@ fn gain(
 fn add_source<L: ConservationLaw<N>, const N: usize>(
     law: &L,
     u: &Strips,
-    x: &[f64; LANES],
+    x: &Strip,
     place: Vector<N>,
     time: f64,
     rate: &mut Strips,
@@ -394,7 +385,7 @@ fn add_source<L: ConservationLaw<N>, const N: usize>(
 
 /// Combines one component of some cells.
 #[inline(never)]
-fn mix(combine: &Combine, before: &[f64; LANES], u: &[f64; LANES], rate: &[f64; LANES], value: &mut [f64; LANES]) {
+fn mix(combine: &Combine, before: &Strip, u: &Strip, rate: &Strip, value: &mut Strip) {
     let Combine { keep, take, by, .. } = *combine;
     if keep == 1.0 && take == 0.0 {
         for i in 0..LANES {
