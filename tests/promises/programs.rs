@@ -136,7 +136,7 @@ fn a_farm_has_one_result_on_any_ranks_and_does_each_task_once() {
     let ended = room.on(2, "sweep").runs("case.toml", "on-2-1").env("RUST_LOG", "info").ends_with(0);
     assert!(begun(&ended.err).is_empty(), "{}", ended.err);
     let means = component(&room.run("on-1-1"), "mean");
-    assert!(means.iter().any(|&mean| mean == 0.0) && means.iter().any(|&mean| mean > 0.1), "{means:?}");
+    assert!(means.contains(&0.0) && means.iter().any(|&mean| mean > 0.1), "{means:?}");
 }
 
 #[test]
