@@ -49,11 +49,26 @@
 //! steadfast launch -n 4 -- heat run heat.toml           four, brought back after failures
 //! ```
 //!
-//! # Where to read
+//! # The gallery
 //!
-//! To write a model: [`Model`](sim::Model), [`record!`], [`Stencil`](field::Stencil); for its case file, [`config`]. To
-//! understand the house, follow the data:
+//! Start from the example that is nearest to what you want; each has a case file of the same name, and is also a test.
 //!
+//! | you have | you write | examples |
+//! |---|---|---|
+//! | a rate of change, cell by cell | [`Model`](sim::Model), [`main`](fn@main) | `heat`, `hillslope`, `advection`, `wave`, `gray_scott`, `life` |
+//! | a conservation law | [`ConservationLaw`](scheme::ConservationLaw), [`main_law`] | `euler` (gas dynamics), `tsunami` (shallow water) |
+//! | implicit steps | [`Operator`](solve::Operator) in a [`Program`](sim::Program) | `tealeaf` (heat conduction) |
+//! | anything in steps on partitioned data | [`Program`](sim::Program), [`main_program`] | `kmeans` (data mining), `logistic` (machine learning), `ledger` (transactions) |
+//! | independent tasks | [`Tasks`](farm::Tasks), [`Farm`](farm::Farm) | `sweep` (a study of parameters) |
+//! | a loop of your own | [`Field`](field::Field), [`Exchange`](halo::Exchange) | `by_hand` |
+//!
+//! The state of a cell is a number or a [`record!`] of several; a kernel reads its neighbours through a
+//! [`Stencil`](field::Stencil); the keys of the case file stand in [`config`].
+//!
+//! # The rooms
+//!
+//! To understand the house, follow the data:
+//!//!
 //! | room | question |
 //! |---|---|
 //! | [`config`] | what is asked: the case file |
@@ -63,7 +78,8 @@
 //! | [`halo`] | what neighbours must tell each other, and what lies beyond the domain |
 //! | [`scheme`] | how a conservation law becomes a rate: reconstruction, Riemann solvers |
 //! | [`solve`] | implicit steps: conjugate gradients without a matrix |
-//! | [`sim`] | the model, the integrators, and the loop |
+//! | [`sim`] | models and programs, the integrators, and the loop |
+//! | [`farm`] | who does which of many independent tasks |
 //! | [`checkpoint`] | what survives: one HDF5 file |
 //! | [`rundir`] | what a run leaves on disk for its watchers and its next life |
 //! | [`supervise`] | what happens after a failure |
@@ -74,9 +90,9 @@
 //! # What there is, and what not
 //!
 //! Uniform grids of one, two or three dimensions; states of one number or a record of several, all of one type (f64, f32,
-//! i64, i32, u8); explicit integrators of order one to four; boundaries for each face; any stock MPI with any number of
-//! ranks. There is no mesh refinement, no finite-volume scheme ready to use, and no way to submit
-//! batch jobs yet.
+//! i64, i32, u8); explicit integrators of order one to four; finite volumes with reconstructions up to fifth order; conjugate
+//! gradients; boundaries for each face; any stock MPI with any number of ranks. There is no mesh refinement, no multigrid,
+//! and no way to submit batch jobs yet.
 
 pub mod checkpoint;
 pub mod cli;
