@@ -16,7 +16,7 @@ use crate::rundir::{CheckpointEntry, RunDirectory};
 ///
 /// By default each run's last state is compared with that of the next finer run, averaged to its cells; with
 /// --against start, with its own fields at step 0, for what returns to where it began (the case must write them:
-/// [[output]] what = "fields"). The error of a field is the mean over all cells of the absolute difference (L1); errors of
+/// an output of fields). The error of a field is the mean over all cells of the absolute difference (L1); errors of
 /// several fields are put together as the root of the sum of their squares. Runs are given coarse to fine, each with the
 /// name of its series if there are several: `steadfast converge plm=a32.run plm=a64.run ppm=b32.run ppm=b64.run -o orders.png`
 #[derive(Debug, clap::Args)]
