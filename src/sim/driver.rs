@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant as WallInstant;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::chronicle::{Beginning, Chronicle, Monitor};
 use super::clock::{Clock, Instant};
 use super::domain::Domain;
@@ -276,8 +279,9 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
     /// One step of the program.
     fn advance(&mut self, dt: f64) {
         let Simulation { program, domain, shared, chronicle, .. } = self;
+        let heartbeat = &chronicle.run().heartbeat;
         let show = |activity| {
-            chronicle.phase(match activity {
+            heartbeat.phase(match activity {
                 Activity::Exchange => Phase::Exchange,
                 Activity::Sweep => Phase::Sweep,
                 Activity::Reduce => Phase::Reduce,
@@ -424,8 +428,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let Instant { step, time } = self.clock.now();
         let grid = self.domain.grid();
         let mut replicated = BTreeMap::from([(BEFORE.into(), serde_json::json!(self.clock.before()))]);
-        let shared = serde_json::to_value(&self.shared)
-            .map_err(|cause| Error::new(Kind::Internal, format!("what all ranks hold alike is no JSON: {cause}")))?;
+        let shared = written(&self.shared)?;
         if !shared.is_null() {
             replicated.insert(Header::SHARED.into(), shared);
         }
@@ -447,6 +450,18 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             physics: self.case.physics(),
             replicated,
         })
+    }
+}
+
+/// What all ranks hold alike, as a checkpoint has it; whatever is read back from that is the same to the last bit.
+fn written<T: Serialize + DeserializeOwned>(shared: &T) -> Result<serde_json::Value> {
+    let bytes = |shared: &T| rmp_serde::to_vec(shared).ok();
+    let value = serde_json::to_value(shared).ok();
+    let again = value.as_ref().and_then(|value| T::deserialize(value).ok());
+    match (value, again) {
+        (Some(value), Some(again)) if bytes(&again).is_some_and(|again| Some(again) == bytes(shared)) => Ok(value),
+        _ => Err(Error::new(Kind::State, "what all ranks hold alike would not be the same after a restart")
+            .hint("its numbers must be finite, and its Serialize and Deserialize must fit each other")),
     }
 }
 

@@ -176,7 +176,7 @@ pub struct Step<'a> {
     /// Its length in simulated time.
     pub dt: f64,
     /// Shows whoever watches what this rank is busy with.
-    pub(super) show: &'a dyn Fn(Activity),
+    pub(super) show: &'a (dyn Fn(Activity) + Sync),
 }
 
 impl Step<'_> {

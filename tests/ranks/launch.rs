@@ -16,6 +16,8 @@ pub const CHECK: &str = "--as-rank";
 pub const PANIC: &str = "--as-rank-that-panics";
 /// The argument that makes it a rank of a job in which the disk of one fails; the failing call follows.
 pub const BROKEN_DISK: &str = "--as-rank-with-a-broken-disk";
+/// The argument that makes it a rank of a program that does something wrong; what follows.
+pub const PROGRAM: &str = "--as-rank-of-a-program";
 /// Starts the line of a check that begins.
 pub const BEGUN: &str = "begun: ";
 /// Starts the line of a check that has passed.
@@ -60,6 +62,7 @@ pub fn all(arguments: &[String]) -> ExitCode {
         ("a_panic_on_one_rank_ends_all", a_panic_on_one_rank_ends_all as fn() -> Result<(), String>),
         ("the_launcher_of_another_mpi_is_refused", the_launcher_of_another_mpi_is_refused),
         ("a_disk_that_fails_on_one_rank_discards_on_all", a_disk_that_fails_on_one_rank_discards_on_all),
+        ("what_a_program_does_wrong_on_one_rank_ends_all", what_a_program_does_wrong_on_one_rank_ends_all),
     ] {
         if selected(name, &words) {
             report(name.to_owned(), test());
@@ -184,6 +187,19 @@ fn a_disk_that_fails_on_one_rank_discards_on_all() -> Result<(), String> {
         }
     } else {
         println!("not checked: strace cannot be run here");
+    }
+    Ok(())
+}
+
+/// Each rank ends with success if it got the error that it should.
+fn what_a_program_does_wrong_on_one_rank_ends_all() -> Result<(), String> {
+    for what in super::programs::WRONGS {
+        let mut job = command(3, PROGRAM);
+        job.arg(what);
+        let (code, text) = output(job)?;
+        if code != Some(0) {
+            return Err(format!("{what}: exit code {code:?}, errors:\n{text}"));
+        }
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The promises of `comm`, `halo`, `solve` and `checkpoint` between real ranks.
+//! The promises of `comm`, `halo`, `solve`, `checkpoint` and `sim` between real ranks.
 //!
 //! Started by `cargo test`, this program runs itself under mpirun, once for each number of ranks; there it runs all
 //! checks one after the other. A check that fails panics, and the panic hook ends all ranks.
@@ -11,6 +11,7 @@ mod agreement;
 mod checkpoint;
 mod exchange;
 mod launch;
+mod programs;
 mod solve;
 mod sums;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Some((mode, words)) if mode == launch::CHECK => check(words),
         Some((mode, _)) if mode == launch::PANIC => panic_on_the_last_rank(),
         Some((mode, call)) if mode == launch::BROKEN_DISK => checkpoint::write_with_a_broken_disk(call),
+        Some((mode, [what])) if mode == launch::PROGRAM => programs::run(what),
         _ => launch::all(&arguments),
     }
 }
