@@ -74,8 +74,8 @@ fn kmeans_finds_the_clusters_of_a_plain_loop_and_they_are_digits() {
     assert_eq!(clusters, expected);
     let found = shared(&run)["inertia"].as_f64().unwrap();
     assert!((found / inertia - 1.0).abs() < 1e-13, "an inertia of {found}, not {inertia}");
-    // The best of many draws of scikit-learn's KMeans comes to 1 165 1xx.
-    assert!(found < 1.1653e6, "an inertia of {found}");
+    // The best of 100 draws of scikit-learn 1.9.1: KMeans(10, n_init=100, tol=0) on the same rows.
+    assert!(found < 1.0001 * 1_165_134.217_707_693, "an inertia of {found}");
 
     let mut counts = [[0; 10]; 10];
     clusters.iter().zip(labels).for_each(|(&cluster, label)| counts[cluster][label] += 1);
@@ -112,7 +112,7 @@ fn a_grid_that_has_not_a_cell_for_each_row_is_refused() {
 }
 
 #[test]
-fn softmax_regression_reads_more_than_95_of_100_digits_that_it_has_not_seen() {
+fn softmax_regression_reads_96_of_100_digits_that_it_has_not_seen() {
     let (_, labels) = digits();
     let room = Room::new();
     room.case("case.toml", LOGISTIC);
@@ -121,7 +121,8 @@ fn softmax_regression_reads_more_than_95_of_100_digits_that_it_has_not_seen() {
     let run = room.run("run");
     let learnt = shared(&run);
     let accuracy = learnt["accuracy"][1].as_f64().unwrap();
-    assert!(accuracy > 0.95, "{accuracy} of the digits held out are read");
+    // scikit-learn 1.9.1 comes to 0.9639: LogisticRegression(C=1/(1e-4*1437)) on the same rows and the same held out.
+    assert!(accuracy > 0.96, "{accuracy} of the digits held out are read");
     // The same, counted from the classes in the checkpoint.
     let classes = component(&run, "class");
     let held_out: Vec<bool> = (0..labels.len()).step_by(5).map(|i| classes[i] == labels[i] as f64).collect();

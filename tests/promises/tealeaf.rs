@@ -33,9 +33,9 @@ fn tealeaf_has_one_result_on_all_ranks_and_blocks_and_after_a_kill() {
         program: "tealeaf",
         case: CASE,
         files: &[],
-        settings: &["grid.cells=[120, 120]", "time.step=4e-4", "checkpoint.every.steps=5"],
-        blocks: ["[120, 120]", "[16, 25]", "[30, 30]"],
-        some_steps: 7,
+        settings: &[],
+        blocks: ["[250, 250]", "[33, 64]", "[50, 125]"],
+        some_steps: 3,
     }
     .holds();
 }
