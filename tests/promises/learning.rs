@@ -2,11 +2,12 @@
 
 use steadfast::checkpoint::Reader;
 use steadfast::grid::{Cell, random};
+use steadfast::rundir::RunDirectory;
 
-use super::stage::{CheckOfExample, Room, component, shared};
+use super::stage::{Room, component, hash, shared};
 
-const KMEANS: &str = include_str!("../../examples/kmeans.toml");
-const LOGISTIC: &str = include_str!("../../examples/logistic.toml");
+const KMEANS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/kmeans.toml");
+const LOGISTIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/logistic.toml");
 const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits.h5");
 
 fn digits() -> (Vec<Vec<f64>>, Vec<usize>) {
@@ -14,6 +15,14 @@ fn digits() -> (Vec<Vec<f64>>, Vec<usize>) {
     let images = file.dataset("images").unwrap().read_raw::<f64>().unwrap();
     let labels = file.dataset("labels").unwrap().read_raw::<u8>().unwrap();
     (images.chunks(64).map(<[f64]>::to_vec).collect(), labels.into_iter().map(usize::from).collect())
+}
+
+/// Runs a case alone and on three ranks with other blocks, which must have the same result.
+fn one_result(room: &Room, program: &str, case: &str) -> RunDirectory {
+    room.alone(program).runs(case, "alone").ends_with(0);
+    room.on(3, program).runs(case, "on-3").set(&["grid.block=100"]).ends_with(0);
+    assert_eq!(hash(&room.run("on-3")), hash(&room.run("alone")), "{program}");
+    room.run("on-3")
 }
 
 fn distance(a: &[f64], b: &[f64]) -> f64 {
@@ -65,10 +74,7 @@ fn plain_kmeans(rows: &[Vec<f64>], clusters: usize, seed: u64) -> (Vec<usize>, f
 fn kmeans_finds_the_clusters_of_a_plain_loop_and_they_are_digits() {
     let (rows, labels) = digits();
     let room = Room::new();
-    room.case("case.toml", KMEANS);
-    room.file("data/digits.h5", DIGITS);
-    room.on(3, "kmeans").runs("case.toml", "run").ends_with(0);
-    let run = room.run("run");
+    let run = one_result(&room, "kmeans", KMEANS);
     let (expected, inertia) = plain_kmeans(&rows, 10, 6);
     let clusters: Vec<usize> = component(&run, "cluster").into_iter().map(|cluster| cluster as usize).collect();
     assert_eq!(clusters, expected);
@@ -84,30 +90,15 @@ fn kmeans_finds_the_clusters_of_a_plain_loop_and_they_are_digits() {
 }
 
 #[test]
-fn kmeans_has_one_result_on_all_ranks_and_blocks_and_after_a_kill() {
-    CheckOfExample {
-        program: "kmeans",
-        case: KMEANS,
-        files: &[("data/digits.h5", DIGITS)],
-        settings: &["model.clusters=40", "checkpoint.every.steps=1"],
-        blocks: ["1797", "100", "256"],
-        some_steps: 6,
-    }
-    .holds();
-}
-
-#[test]
 fn a_grid_that_has_not_a_cell_for_each_row_is_refused() {
     let room = Room::new();
-    room.case("case.toml", KMEANS);
-    room.file("data/digits.h5", DIGITS);
-    let ended = room.on(2, "kmeans").runs("case.toml", "run").set(&["grid.cells=[1800]"]).ends_with(2);
+    let ended = room.on(2, "kmeans").runs(KMEANS, "run").set(&["grid.cells=[1800]"]).ends_with(2);
     let error = ended.error();
     assert!(
         error.contains("grid.cells = [1800]") && error.contains("[1797, 64]") && error.contains("hint:"),
         "{error}"
     );
-    let ended = room.alone("kmeans").runs("case.toml", "run").set(&["model.dataset=pictures"]).ends_with(2);
+    let ended = room.alone("kmeans").runs(KMEANS, "run").set(&["model.dataset=pictures"]).ends_with(2);
     assert!(ended.error().contains("it has: images, labels"), "{}", ended.err);
 }
 
@@ -115,10 +106,7 @@ fn a_grid_that_has_not_a_cell_for_each_row_is_refused() {
 fn softmax_regression_reads_96_of_100_digits_that_it_has_not_seen() {
     let (_, labels) = digits();
     let room = Room::new();
-    room.case("case.toml", LOGISTIC);
-    room.file("data/digits.h5", DIGITS);
-    room.on(2, "logistic").runs("case.toml", "run").ends_with(0);
-    let run = room.run("run");
+    let run = one_result(&room, "logistic", LOGISTIC);
     let learnt = shared(&run);
     let accuracy = learnt["accuracy"][1].as_f64().unwrap();
     // scikit-learn 1.9.1 comes to 0.9639: LogisticRegression(C=1/(1e-4*1437)) on the same rows and the same held out.
@@ -131,17 +119,4 @@ fn softmax_regression_reads_96_of_100_digits_that_it_has_not_seen() {
     assert!(learnt["loss"].as_f64().unwrap() < 0.1, "{}", learnt["loss"]);
     let newest = run.checkpoints().unwrap().remove(0);
     assert_eq!(Reader::open(newest.path).unwrap().header().step, 300);
-}
-
-#[test]
-fn softmax_regression_has_one_result_on_all_ranks_and_blocks_and_after_a_kill() {
-    CheckOfExample {
-        program: "logistic",
-        case: LOGISTIC,
-        files: &[("data/digits.h5", DIGITS)],
-        settings: &["checkpoint.every.steps=10"],
-        blocks: ["1797", "100", "256"],
-        some_steps: 70,
-    }
-    .holds();
 }

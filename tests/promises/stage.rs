@@ -39,12 +39,6 @@ impl Room {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// Puts a file where a case looks for it.
-    pub fn file(&self, name: &str, from: &str) {
-        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
-        fs::copy(from, self.path(name)).unwrap();
-    }
-
     pub fn run(&self, name: &str) -> RunDirectory {
         RunDirectory::new(self.path(name))
     }
@@ -274,54 +268,6 @@ pub fn component(run: &RunDirectory, name: &str) -> Vec<f64> {
 pub fn shared(run: &RunDirectory) -> serde_json::Value {
     let newest = run.checkpoints().unwrap().remove(0);
     Reader::open(newest.path).unwrap().header().replicated[Header::SHARED].clone()
-}
-
-/// An example that must have one result, whoever computes it, stopped and killed or not.
-pub struct CheckOfExample<'a> {
-    pub program: &'a str,
-    pub case: &'a str,
-    /// The files that the case names, and where they are.
-    pub files: &'a [(&'a str, &'a str)],
-    pub settings: &'a [&'a str],
-    pub blocks: [&'a str; 3],
-    /// After so many steps a run is stopped, and goes on on other ranks.
-    pub some_steps: u64,
-}
-
-impl CheckOfExample<'_> {
-    pub fn holds(&self) {
-        let room = Room::new();
-        room.case("case.toml", self.case);
-        self.files.iter().for_each(|(name, from)| room.file(name, from));
-        let with = |more: &str| [self.settings, &[more]].concat().into_iter().map(String::from).collect::<Vec<_>>();
-        let result = |name: &str| (hash(&room.run(name)), totals(&room.run(name)));
-        let run = |ranks: usize, name: &str, setting: &str| {
-            let settings = with(setting);
-            let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
-            room.on(ranks, self.program).runs("case.toml", name).set(&settings).ends_with(0);
-        };
-
-        for (ranks, block) in [1, 2, 4].into_iter().zip(self.blocks) {
-            run(ranks, &format!("on-{ranks}"), &format!("grid.block={block}"));
-            assert_eq!(result(&format!("on-{ranks}")), result("on-1"), "{ranks} ranks, blocks of {block}");
-        }
-
-        run(4, "stopped", &format!("time.max_steps={}", self.some_steps));
-        run(2, "stopped", "title=goes on");
-        assert_eq!(hash(&room.run("stopped")), hash(&room.run("on-1")), "stopped after {} steps", self.some_steps);
-        assert_eq!(starts(&room.run("stopped")), [None, Some(self.some_steps)]);
-
-        let killed = room.run("killed");
-        let mut running = room.supervised(4, &[], self.program).runs("case.toml", "killed").set(self.settings).start();
-        wait_until("a checkpoint", || {
-            assert!(!running.has_ended(), "it ended before it could be killed:\n{}", running.told());
-            !killed.checkpoints().unwrap_or_default().is_empty() && ranks(&killed, 1).len() == 4
-        });
-        kill(Pid::from_raw(ranks(&killed, 1)[2].pid.cast_signed()), Signal::SIGKILL).unwrap();
-        running.ends_with(0);
-        assert!(matches!(starts(&killed)[..], [None, Some(_)]), "it went on from a checkpoint: {:?}", starts(&killed));
-        assert_eq!(result("killed"), result("on-1"), "killed");
-    }
 }
 
 /// Where each attempt began, as the ranks journalled it.
