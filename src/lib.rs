@@ -126,5 +126,5 @@ pub mod prelude {
     pub use crate::grid::{Axis, Cell, Offset, Vector, random};
     pub use crate::record;
     pub use crate::scheme::ConservationLaw;
-    pub use crate::sim::{Domain, Model, Program, Progress, Step};
+    pub use crate::sim::{Activity, Domain, Model, Needs, Program, Progress, Step};
 }

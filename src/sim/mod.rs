@@ -31,6 +31,7 @@ pub mod physics;
 pub mod program;
 mod pulse;
 mod restart;
+mod rows;
 pub mod stops;
 mod totals;
 

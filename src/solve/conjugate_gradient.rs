@@ -86,6 +86,8 @@ impl<const N: usize> ConjugateGradient<N> {
 
     /// Solves A x = b; `x` holds a guess before, and the solution after.
     ///
+    /// `watch` hears the number of iterations so far, and the residual as a part of ‖b‖, before each of them.
+    ///
     /// The ghosts of the coefficients must have their values, up to the operator's reach; those of `b` and `x` are neither
     /// read nor written.
     ///
@@ -105,6 +107,7 @@ impl<const N: usize> ConjugateGradient<N> {
         coefficients: &Field<f64, N>,
         b: &Field<f64, N>,
         x: &mut Field<f64, N>,
+        mut watch: impl FnMut(u64, f64),
     ) -> Result<Solution> {
         self.check_shapes([coefficients, b, x]);
         self.invert_diagonal(communicator, operator, coefficients)?;
@@ -129,6 +132,7 @@ impl<const N: usize> ConjugateGradient<N> {
             if !residual.is_finite() || iterations == self.settings.most_iterations {
                 return Err(self.no_convergence(iterations, residual));
             }
+            watch(iterations, residual);
             iterations += 1;
             self.apply(operator, coefficients)?;
             let [curvature] = reduce([product(&self.direction, &self.image)], communicator)?;

@@ -21,6 +21,9 @@ const GALLERY: &[(&str, &[&str])] = &[
         "life",
         &["grid.cells=[256, 256]", "grid.upper=[256.0, 256.0]", "checkpoint.every={ steps = 100 }", "time.end=2000"],
     ),
+    ("tealeaf", &["grid.cells=[120, 120]", "time.step=4e-4", "checkpoint.every.steps=5"]),
+    ("kmeans", &["model.clusters=40", "checkpoint.every.steps=1"]),
+    ("logistic", &["checkpoint.every.steps=10"]),
     ("ledger", &["time.end=100", "checkpoint.every.steps=10"]),
     ("sweep", &["grid.cells=[8, 4]", "grid.block=[3, 2]", "model.points=48", "model.end=2000.0"]),
 ];

@@ -13,6 +13,7 @@ mod full_disk;
 mod gallery;
 mod guard;
 mod killed;
+mod learning;
 mod physics;
 mod programs;
 mod refusals;
@@ -21,6 +22,7 @@ mod same_bits;
 mod shapes;
 mod stage;
 mod stops;
+mod tealeaf;
 
 #[test]
 fn a_new_physics_is_forty_lines_or_fewer() {

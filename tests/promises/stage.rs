@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use steadfast::checkpoint::Reader;
+use steadfast::checkpoint::{Header, Reader};
 use steadfast::rundir::{Event, Finished, HeartbeatRecord, Journal, RunDirectory};
 
 /// No call takes so long, even with many ranks on few busy cores; one that does hangs.
@@ -262,6 +262,12 @@ pub fn component(run: &RunDirectory, name: &str) -> Vec<f64> {
     let newest = run.checkpoints().unwrap().remove(0);
     let reader = Reader::open(newest.path).unwrap();
     reader.values(reader.component(name).unwrap(), &reader.all_cells()).unwrap().into_iter().collect()
+}
+
+/// What all ranks of a program hold alike in the newest checkpoint.
+pub fn shared(run: &RunDirectory) -> serde_json::Value {
+    let newest = run.checkpoints().unwrap().remove(0);
+    Reader::open(newest.path).unwrap().header().replicated[Header::SHARED].clone()
 }
 
 /// Where each attempt began, as the ranks journalled it.

@@ -128,7 +128,8 @@ fn an_eigenvector_is_found_in_one_iteration(world: &Communicator) {
         let (none, b, mut x) =
             (room.field(0, exact), room.field(1, |cell| eigenvalue * exact(cell)), room.field(1, |_| 0.0));
         let settings = Settings { preconditioner, ..SETTINGS };
-        let solution = room.solver(settings).solve(world, &Helmholtz { shift: 7.0 }, &none, &b, &mut x).unwrap();
+        let solution =
+            room.solver(settings).solve(world, &Helmholtz { shift: 7.0 }, &none, &b, &mut x, |_, _| ()).unwrap();
         assert!(solution.iterations == 1 && solution.residual <= 1e-12, "{solution:?}");
         assert!(room.difference(&x, exact) < 1e-13);
     }
@@ -142,7 +143,7 @@ fn as_many_iterations_as_eigenvalues_suffice(world: &Communicator) {
     let (none, b, mut x) = (room.field(0, exact), room.field(1, image), room.field(1, |_| 0.0));
     // Rounding brings in the other modes, at a level that is far below this tolerance.
     let settings = Settings { tolerance: 1e-10, ..SETTINGS };
-    let solution = room.solver(settings).solve(world, &Helmholtz { shift: 0.0 }, &none, &b, &mut x).unwrap();
+    let solution = room.solver(settings).solve(world, &Helmholtz { shift: 0.0 }, &none, &b, &mut x, |_, _| ()).unwrap();
     assert_eq!(solution.iterations, 3, "{solution:?}");
     assert!(room.difference(&x, exact) < 1e-10);
 }
@@ -159,7 +160,7 @@ fn solve_conduction<const N: usize>(
     let b = room.field(1, |cell| random::uniform(2, cell) - 0.3);
     let mut x = room.field(1, |cell| random::uniform(3, cell));
     let settings = Settings { tolerance: 1e-10, most_iterations: 5000, preconditioner };
-    let solution = room.solver(settings).solve(world, &Conduction, &k, &b, &mut x).unwrap();
+    let solution = room.solver(settings).solve(world, &Conduction, &k, &b, &mut x, |_, _| ()).unwrap();
     let mut hash = [x.fingerprint(&room.tiling)];
     world.sum_u64_wrapping(&mut hash).unwrap();
     (solution, hash[0])
@@ -186,11 +187,11 @@ fn a_guess_that_is_right_takes_no_iteration(world: &Communicator) {
     let room = Room::new(world, [16, 16], [4, 8], true);
     let (none, b, mut x) = (room.field(0, |_| 0.0), room.field(1, |_| 6.0), room.field(1, |_| 2.0));
     let mut solver = room.solver(SETTINGS);
-    let solution = solver.solve(world, &Helmholtz { shift: 3.0 }, &none, &b, &mut x).unwrap();
+    let solution = solver.solve(world, &Helmholtz { shift: 3.0 }, &none, &b, &mut x, |_, _| ()).unwrap();
     assert_eq!(solution, Solution { iterations: 0, residual: 0.0 });
     assert_eq!(room.difference(&x, |_| 2.0), 0.0);
     let nothing = room.field(1, |_| 0.0);
-    solver.solve(world, &Helmholtz { shift: 3.0 }, &none, &nothing, &mut x).unwrap();
+    solver.solve(world, &Helmholtz { shift: 3.0 }, &none, &nothing, &mut x, |_, _| ()).unwrap();
     assert_eq!(room.difference(&x, |_| 0.0), 0.0, "nothing is the solution for nothing");
 }
 
@@ -205,7 +206,8 @@ fn an_operator_that_is_not_positive_is_refused(world: &Communicator) {
         (f64::NAN, Preconditioner::None, "a residual of NaN"),
     ] {
         let mut solver = room.solver(Settings { preconditioner, ..SETTINGS });
-        let error = solver.solve(world, &Helmholtz { shift }, &none, &b, &mut b.clone()).unwrap_err().to_string();
+        let error =
+            solver.solve(world, &Helmholtz { shift }, &none, &b, &mut b.clone(), |_, _| ()).unwrap_err().to_string();
         assert!(error.contains(told) && error.contains("hint:"), "{error}");
     }
 }
@@ -214,7 +216,8 @@ fn no_convergence_is_an_error_with_its_numbers(world: &Communicator) {
     let room = Room::new(world, [40, 40], [10, 10], false);
     let (none, b) = (room.field(0, |_| 0.0), room.field(1, |cell| random::uniform(4, cell)));
     let mut solver = room.solver(Settings { most_iterations: 7, ..SETTINGS });
-    let error = solver.solve(world, &Helmholtz { shift: 0.0 }, &none, &b, &mut b.clone()).unwrap_err().to_string();
+    let error =
+        solver.solve(world, &Helmholtz { shift: 0.0 }, &none, &b, &mut b.clone(), |_, _| ()).unwrap_err().to_string();
     assert!(error.contains("in 7 iterations; 1e-12 was asked for in at most 7"), "{error}");
     let (tiling, partition) = (&room.tiling, &room.partition);
     let loose = Settings { tolerance: 0.0, ..SETTINGS };
@@ -229,7 +232,7 @@ fn a_solve_allocates_nothing(world: &Communicator) {
     for preconditioner in [Preconditioner::None, Preconditioner::Jacobi] {
         let mut solver = room.solver(Settings { preconditioner, ..SETTINGS });
         let counted = allocation_counter::measure(|| {
-            solver.solve(world, &Conduction, &k, &b, &mut x).unwrap();
+            solver.solve(world, &Conduction, &k, &b, &mut x, |_, _| ()).unwrap();
         });
         assert_eq!(counted.count_total, 0, "{preconditioner:?}");
     }
