@@ -21,6 +21,7 @@ const GALLERY: &[(&str, &[&str])] = &[
         "life",
         &["grid.cells=[256, 256]", "grid.upper=[256.0, 256.0]", "checkpoint.every={ steps = 100 }", "time.end=2000"],
     ),
+    ("euler", &["grid.cells=[64, 128]", "time.end=1.0", "checkpoint.every={ steps = 20 }", "output=[]"]),
     ("ledger", &["time.end=100", "checkpoint.every.steps=10"]),
     ("sweep", &["grid.cells=[8, 4]", "grid.block=[3, 2]", "model.points=48", "model.end=2000.0"]),
 ];
