@@ -2,11 +2,10 @@
 //! norms.
 
 use std::f64::consts::{PI, TAU};
-use std::path::PathBuf;
 
 use steadfast::grid::{Cell, random};
 
-use super::stage::{Room, component, last_totals, totals};
+use super::stage::{Room, component, example, last_totals, totals};
 
 /// A case on the unit domain, periodic unless it says otherwise.
 fn case(cells: &str, model: &str, time: &str) -> String {
@@ -204,12 +203,6 @@ fn the_lower_rooms_by_hand_give_the_same_bits_on_any_number_of_ranks() {
     }
 }
 
-/// An example's own case file.
-fn example(name: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("toml");
-    path.to_str().unwrap().to_owned()
-}
-
 /// The terrain at its own resolution.
 const HILLSLOPE: [&str; 4] =
     ["grid.cells=[403, 344]", "time.cfl=0.1", "output.0.every.steps=4", "checkpoint.every.steps=10"];
@@ -238,6 +231,24 @@ const NORMS: &[(&str, &[&str], &[f64])] = &[
         "gray_scott",
         &["grid.cells=[96, 96]", "time.max_steps=400", "output.0.fields=", "output.0.what=totals"],
         &[6.167566731500081, 0.2979695472860946, 1.0, 0.031445825025003114, 0.0, 0.4223689665208127],
+    ),
+    (
+        "euler",
+        &["grid.cells=[32, 64]", "time.end=0.5", "output=[{ what = \"totals\", every = { steps = 20 } }]"],
+        &[
+            2.9999999999033222,
+            0.9990303027211227,
+            2.001547066918031,
+            0.9000008756450503,
+            -1.0076843246987959,
+            2.01436387575923,
+            0.0,
+            -0.023054544841938127,
+            0.023054544841939004,
+            31.350020113559378,
+            15.009238093675641,
+            16.014482926476802,
+        ],
     ),
     ("life", &["time.max_steps=100"], &[6295.0, 0.0, 1.0]),
 ];
