@@ -11,6 +11,7 @@
 mod damage;
 mod full_disk;
 mod gallery;
+mod gas;
 mod guard;
 mod killed;
 mod learning;

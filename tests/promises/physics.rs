@@ -2,11 +2,10 @@
 //! norms.
 
 use std::f64::consts::{PI, TAU};
-use std::path::PathBuf;
 
 use steadfast::grid::{Cell, random};
 
-use super::stage::{Room, component, last_totals, totals};
+use super::stage::{Room, component, example, last_totals, totals};
 
 /// A case on the unit domain, periodic unless it says otherwise.
 fn case(cells: &str, model: &str, time: &str) -> String {
@@ -202,12 +201,6 @@ fn the_lower_rooms_by_hand_give_the_same_bits_on_any_number_of_ranks() {
     for ranks in [2, 3] {
         assert_eq!(room.on(ranks, "by_hand").ends_with(0).out, alone);
     }
-}
-
-/// An example's own case file.
-fn example(name: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("toml");
-    path.to_str().unwrap().to_owned()
 }
 
 /// The terrain at its own resolution.

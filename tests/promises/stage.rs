@@ -96,6 +96,12 @@ pub fn find(program: &str) -> PathBuf {
     path
 }
 
+/// An example's own case file.
+pub fn example(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("toml");
+    path.to_str().unwrap().to_owned()
+}
+
 /// A command line that is to be run.
 pub struct Call<'r> {
     room: &'r Room,
