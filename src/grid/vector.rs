@@ -20,6 +20,12 @@ impl<const N: usize> Vector<N> {
         Vector(std::array::from_fn(|a| f(Axis::new(a))))
     }
 
+    /// The vector of length 1 along an axis.
+    #[inline]
+    pub fn unit(axis: Axis<N>) -> Self {
+        Vector::from_fn(|a| if a == axis { 1.0 } else { 0.0 })
+    }
+
     /// The scalar product with another vector.
     #[inline]
     pub fn dot(self, other: Self) -> f64 {

