@@ -82,7 +82,7 @@ impl Program<1> for KMeans {
             let weights: Vec<i64> = self.rows.outer_iter().map(weight).collect();
             centres.push(draw(&self.rows, &weights, random::uniform(self.seed, Cell([i as i64])), data.comm())?);
         }
-        Ok(Clusters { centres, inertia: f64::INFINITY, changed: i64::MAX })
+        Ok(Clusters { centres, inertia: f64::MAX, changed: i64::MAX })
     }
 
     fn step(&mut self, data: &mut Domain<i32, 1>, shared: &mut Clusters, _step: &Step<'_>) -> Result<()> {

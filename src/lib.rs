@@ -68,7 +68,7 @@
 //! # The rooms
 //!
 //! To understand the house, follow the data:
-//!//!
+//!
 //! | room | question |
 //! |---|---|
 //! | [`config`] | what is asked: the case file |

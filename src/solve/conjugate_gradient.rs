@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rows::{product, update};
+use super::rows::{add_product, update};
 use super::{Operator, Preconditioner};
 use crate::comm::{Communicator, ExactSum};
 use crate::error::{Error, Kind, Result};
@@ -111,15 +111,14 @@ impl<const N: usize> ConjugateGradient<N> {
     ) -> Result<Solution> {
         self.check_shapes([coefficients, b, x]);
         self.invert_diagonal(communicator, operator, coefficients)?;
-        self.direction.blocks_mut().iter_mut().for_each(|block| block.data_mut().fill(0.0));
-        update(&mut self.direction, x, |p, x| *p = x);
+        for (p, x) in self.direction.blocks_mut().iter_mut().zip(x.blocks()) {
+            p.data_mut().fill(0.0);
+            update(p, x, |p, x| *p = x);
+        }
         self.apply(operator, coefficients)?;
-        update(&mut self.residual, b, |r, b| *r = b);
-        update(&mut self.residual, &self.image, |r, image| *r -= image);
-        let [rr, rz] = self.precondition();
-        let [bb, mut rr, mut rz] = reduce([product(b, b), rr, rz], communicator)?;
+        let [bb, mut rr, mut rz] = reduce(self.begin(b), communicator)?;
         if bb == 0.0 {
-            update(x, b, |x, _| *x = 0.0);
+            x.blocks_mut().iter_mut().zip(b.blocks()).for_each(|(x, b)| update(x, b, |x, _| *x = 0.0));
             return Ok(Solution { iterations: 0, residual: 0.0 });
         }
         self.turn(0.0);
@@ -134,54 +133,77 @@ impl<const N: usize> ConjugateGradient<N> {
             }
             watch(iterations, residual);
             iterations += 1;
-            self.apply(operator, coefficients)?;
-            let [curvature] = reduce([product(&self.direction, &self.image)], communicator)?;
+            let [curvature] = reduce([self.apply(operator, coefficients)?], communicator)?;
             if !(curvature > 0.0 && rz > 0.0) {
                 return Err(not_positive(iterations, curvature, rz));
             }
-            let alpha = rz / curvature;
-            update(x, &self.direction, |x, p| *x += alpha * p);
-            update(&mut self.residual, &self.image, |r, image| *r -= alpha * image);
             let before = rz;
-            [rr, rz] = reduce(self.precondition(), communicator)?;
+            [rr, rz] = reduce(self.correct(rz / curvature, x), communicator)?;
             self.turn(rz / before);
         }
     }
 
-    /// Sets the image to A p: first in the blocks that wait for no message, then in the others.
-    fn apply<A: Operator<N>>(&mut self, operator: &A, coefficients: &Field<f64, N>) -> Result<()> {
+    /// Sets the image to A p, and returns this rank's share of p·A p. Blocks that wait for no message come first.
+    fn apply<A: Operator<N>>(&mut self, operator: &A, coefficients: &Field<f64, N>) -> Result<ExactSum> {
+        let mut sum = ExactSum::new();
         self.exchange.start(&mut self.direction)?;
-        self.sweep(operator, coefficients, false);
+        self.sweep(operator, coefficients, |exchange, block| !exchange.waits(block), &mut sum);
         self.exchange.finish(&mut self.direction)?;
-        self.sweep(operator, coefficients, true);
-        Ok(())
+        self.sweep(operator, coefficients, |exchange, block| exchange.waits(block), &mut sum);
+        Ok(sum)
     }
 
-    /// Sweeps the operator over the blocks that wait for messages, or over those that do not.
-    fn sweep<A: Operator<N>>(&mut self, operator: &A, coefficients: &Field<f64, N>, waiting: bool) {
+    /// Sweeps the operator over some of the blocks, and adds their p·A p while they are in the cache.
+    fn sweep<A: Operator<N>>(
+        &mut self,
+        operator: &A,
+        coefficients: &Field<f64, N>,
+        which: impl Fn(&Exchange<f64, N>, usize) -> bool,
+        sum: &mut ExactSum,
+    ) {
         let ConjugateGradient { grid, exchange, direction, image, .. } = self;
         let blocks = direction.blocks_mut().iter_mut().zip(coefficients.blocks()).zip(image.blocks_mut()).enumerate();
-        for (_, ((p, k), image)) in blocks.filter(|(place, _)| exchange.waits(*place) == waiting) {
+        for (_, ((p, k), image)) in blocks.filter(|(place, _)| which(exchange, *place)) {
             operator.fill_outside(grid, p);
             let interior = p.interior();
             sweep_beside(grid, p, k, image, &interior, A::REACH, |u, k| operator.apply(u, k));
+            add_product(sum, p, image);
         }
     }
 
-    /// Sets z = M⁻¹ r and returns this rank's shares of r·r and r·z.
-    fn precondition(&mut self) -> [ExactSum; 2] {
-        let ConjugateGradient { residual, image, inverse, .. } = self;
-        let of_r = product(residual, residual);
-        let Some(inverse) = inverse else { return [of_r.clone(), of_r] };
-        update(image, residual, |z, r| *z = r);
-        update(image, inverse, |z, inverse| *z *= inverse);
-        [of_r, product(residual, image)]
+    /// Sets r = b − A x, where the image is A x, and z = M⁻¹ r; returns this rank's shares of b·b, r·r and r·z.
+    fn begin(&mut self, b: &Field<f64, N>) -> [ExactSum; 3] {
+        let mut sums = [const { ExactSum::new() }; 3];
+        let [bb, rr, rz] = &mut sums;
+        let vectors = self.residual.blocks_mut().iter_mut().zip(self.image.blocks_mut());
+        for (place, ((r, image), b)) in vectors.zip(b.blocks()).enumerate() {
+            add_product(bb, b, b);
+            update(r, b, |r, b| *r = b);
+            update(r, image, |r, image| *r -= image);
+            precondition(r, image, self.inverse.as_ref().map(|inverse| &inverse.blocks()[place]), [rr, rz]);
+        }
+        sums
+    }
+
+    /// Sets x += α p, r −= α A p and z = M⁻¹ r; returns this rank's shares of r·r and r·z.
+    fn correct(&mut self, alpha: f64, x: &mut Field<f64, N>) -> [ExactSum; 2] {
+        let mut sums = [const { ExactSum::new() }; 2];
+        let [rr, rz] = &mut sums;
+        let vectors = self.residual.blocks_mut().iter_mut().zip(self.image.blocks_mut());
+        for (place, ((r, image), x)) in vectors.zip(x.blocks_mut()).enumerate() {
+            update(x, &self.direction.blocks()[place], |x, p| *x += alpha * p);
+            update(r, image, |r, image| *r -= alpha * image);
+            precondition(r, image, self.inverse.as_ref().map(|inverse| &inverse.blocks()[place]), [rr, rz]);
+        }
+        sums
     }
 
     /// Sets p = z + β p.
     fn turn(&mut self, beta: f64) {
         let z = if self.inverse.is_some() { &self.image } else { &self.residual };
-        update(&mut self.direction, z, |p, z| *p = z + beta * *p);
+        for (p, z) in self.direction.blocks_mut().iter_mut().zip(z.blocks()) {
+            update(p, z, |p, z| *p = z + beta * *p);
+        }
     }
 
     /// Prepares the preconditioner for an operator.
@@ -234,6 +256,26 @@ impl<const N: usize> ConjugateGradient<N> {
         }
         Error::new(Kind::State, format!("{reached}; {tolerance:e} was asked for in at most {most_iterations}"))
             .hint("allow more iterations, ask for less, or take a shorter step")
+    }
+}
+
+/// Sets z = M⁻¹ r in one block, if M is not 1, and adds to r·r and r·z.
+fn precondition<const N: usize>(
+    r: &Block<f64, N>,
+    z: &mut Block<f64, N>,
+    inverse: Option<&Block<f64, N>>,
+    [rr, rz]: [&mut ExactSum; 2],
+) {
+    let mut of_r = ExactSum::new();
+    add_product(&mut of_r, r, r);
+    rr.merge(&of_r);
+    match inverse {
+        None => rz.merge(&of_r),
+        Some(inverse) => {
+            update(z, r, |z, r| *z = r);
+            update(z, inverse, |z, inverse| *z *= inverse);
+            add_product(rz, r, z);
+        }
     }
 }
 

@@ -19,7 +19,8 @@
 //! infer p·A p from other products. Here it is computed: so its sign is a proof that A is not positive definite, and rounding
 //! has one recurrence less to spoil.
 //!
-//! Nothing is allocated after a solver's birth. This room knows nothing of time, checkpoints and programs.
+//! A pass over a block does all that can be done to it while it is in the cache. Nothing is allocated after a solver's birth. A
+//! rank solves with one thread: give each core a rank. This room knows nothing of time, checkpoints and programs.
 //!
 //! # Sources
 //! M. R. Hestenes, E. Stiefel, "Methods of conjugate gradients for solving linear systems" (1952),

@@ -14,6 +14,7 @@ mod cut;
 mod picture;
 mod preview;
 mod resample;
+mod shared;
 mod ticks;
 
 use canvas::Canvas;
@@ -43,6 +44,14 @@ pub struct Args {
     /// The field to show [default: the first].
     #[arg(long, value_name = "NAME")]
     pub field: Option<String>,
+
+    /// Show, instead of a field, a table that a program's ranks hold alike, as the centres of clusters.
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["field", "axis", "at", "position"])]
+    pub shared: Option<String>,
+
+    /// Show each row of that table as a picture so many numbers wide.
+    #[arg(long, value_name = "NUMBERS", requires = "shared")]
+    pub across: Option<usize>,
 
     /// The axis to cut across: x, y or z [default: z in three dimensions, no cut in fewer].
     #[arg(long, value_name = "AXIS", value_parser = axis)]
@@ -99,6 +108,9 @@ pub struct Args {
 /// A bad command, if the field or the cut does not exist; if the checkpoint is damaged, or the picture cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let reader = Reader::open(&args.file)?;
+    if let Some(key) = &args.shared {
+        return run_shared(args, &reader, key);
+    }
     let component = args.field.as_deref().map_or(Ok(0), |name| reader.component(name))?;
     let place = match (args.at, args.position) {
         (Some(index), _) => Place::Index(index),
@@ -137,11 +149,37 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Draws a table of what all ranks hold alike.
+fn run_shared(args: &Args, reader: &Reader, key: &str) -> Result<ExitCode> {
+    let header = reader.header();
+    let table = shared::table(header, key, args.across).map_err(|error| error.at_path(reader.path()))?;
+    let frame = Frame {
+        title: format!("{}: {key}", header.program),
+        note: moment(reader),
+        value: key.to_owned(),
+        scale: scale(args, table.iter())?,
+        colours: args.colours,
+        most: [args.width as usize, args.height as usize],
+    };
+    let canvas = picture::map(&frame, &shared::side(table.ncols()), &shared::side(table.nrows()), table.view());
+    let stem = args.file.file_stem().unwrap_or_default().to_string_lossy();
+    let output = args.output.clone().unwrap_or_else(|| format!("{stem}-{key}.png").into());
+    write(&canvas, &output)?;
+    show::data(&format!("{}\n", output.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// When a state was taken.
+fn moment(reader: &Reader) -> String {
+    let header = reader.header();
+    format!("step {} · t = {}", show::count(header.step), number(header.time, 6))
+}
+
 /// What stands round the data.
 fn frame(args: &Args, reader: &Reader, component: usize, cut: &Cut, scale: Scale) -> Frame {
     let header = reader.header();
     let component = &header.components[component];
-    let mut note = format!("step {} · t = {}", show::count(header.step), number(header.time, 6));
+    let mut note = moment(reader);
     if let Some((axis, index)) = cut.across {
         note += &format!(" · {} = {}", AXES[axis], number(centre(header, axis, index), 5));
     }

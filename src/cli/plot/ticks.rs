@@ -13,7 +13,7 @@ pub struct Tick {
 
 /// At most `most` marks at round values within the scale: steps of 1, 2 or 5 times a power of ten.
 ///
-/// Over two decades or more, a logarithmic scale has its marks at powers of ten, else at 1, 2 and 5 times these.
+/// Over two decades or more, a logarithmic scale has its marks at powers of ten, over one at 1, 2 and 5 times these.
 pub fn ticks(scale: &Scale, most: usize) -> Vec<Tick> {
     let most = most.max(2);
     if scale.spread == Spread::Logarithmic && scale.upper / scale.lower >= 100.0 {
@@ -22,7 +22,7 @@ pub fn ticks(scale: &Scale, most: usize) -> Vec<Tick> {
         let powers = (first..=last).filter(|power| power.rem_euclid(step) == 0);
         return powers.map(|power| Tick { value: 10f64.powi(power), label: power_of_ten(power) }).collect();
     }
-    if scale.spread == Spread::Logarithmic && scale.upper / scale.lower >= 4.0 {
+    if scale.spread == Spread::Logarithmic && scale.upper / scale.lower >= 10.0 {
         let powers = scale.lower.log10().floor() as i32..=scale.upper.log10().floor() as i32;
         let values = powers.flat_map(|exponent| [1.0, 2.0, 5.0].map(|digit| digit * power(exponent)));
         let inside = values.filter(|value| (scale.lower..=scale.upper).contains(value));
@@ -154,6 +154,7 @@ mod tests {
     fn a_logarithmic_scale_is_marked_at_powers_of_ten() {
         assert_eq!(labels(1e-3, 1e2, 6, Spread::Logarithmic), ["10⁻³", "10⁻²", "10⁻¹", "1", "10", "10²"]);
         assert_eq!(labels(1e-12, 1.0, 5, Spread::Logarithmic).len(), 5);
+        assert_eq!(labels(12.0, 150.0, 8, Spread::Logarithmic), ["20", "50", "100"]);
         assert_eq!(labels(2.0, 8.0, 4, Spread::Logarithmic), ["2", "4", "6", "8"]);
     }
 
