@@ -78,6 +78,12 @@ pub trait ConservationLaw<const N: usize>: DeserializeOwned + Send + Sync + 'sta
     /// The state at time 0 in the cell whose centre is `x`.
     fn initial(&self, x: Vector<N>) -> Self::State;
 
+    /// The state at time 0 once one component of [`initial`](Self::initial) has given way to a dataset of the case, as when
+    /// the level of a lake has to follow from a sea floor that it did not know.
+    fn settle(&self, u: Self::State) -> Self::State {
+        u
+    }
+
     /// The primitive variables of a state: w(u).
     fn primitive(&self, u: Self::State) -> Self::Primitive;
 

@@ -391,6 +391,11 @@ fn mix(combine: &Combine, before: &Strip, u: &Strip, rate: &Strip, value: &mut S
         for i in 0..LANES {
             value[i] = before[i] + rate[i] * by;
         }
+    } else if keep + take == 1.0 {
+        // A mean of equals is what they are, to the last bit: what is at rest stays at rest.
+        for i in 0..LANES {
+            value[i] = (before[i] + (u[i] - before[i]) * take) + rate[i] * by;
+        }
     } else {
         for i in 0..LANES {
             value[i] = (before[i] * keep + u[i] * take) + rate[i] * by;

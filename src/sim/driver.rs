@@ -158,6 +158,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
                 let shared = comm.vote(program.begin(&mut domain))?;
                 if let Some(from) = &case.initial {
                     initial::from_file(&mut domain, from, &chronicle.run().case_directory)?;
+                    program.settle(&mut domain);
                 }
                 restart::discard(comm, chronicle.run())?;
                 (None, comm.broadcast(0, comm.is_root().then(new_run_id))?, shared)

@@ -193,6 +193,14 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
         Ok(())
     }
 
+    fn settle(&mut self, domain: &mut Domain<P::State, N>) {
+        domain.for_each_block(|block| {
+            for cell in block.interior().cells() {
+                block.set(cell, self.physics.settle(block.get(cell)));
+            }
+        });
+    }
+
     fn step(&mut self, domain: &mut Domain<P::State, N>, _shared: &mut (), step: &Step<'_>) -> Result<()> {
         std::mem::swap(&mut self.buffers[0], &mut domain.state);
         let done = self.all_stages(domain, step);

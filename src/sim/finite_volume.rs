@@ -71,6 +71,10 @@ impl<L: ConservationLaw<N>, const N: usize> Physics<N> for FiniteVolume<L> {
         self.law.initial(x)
     }
 
+    fn settle(&self, u: L::State) -> L::State {
+        self.law.settle(u)
+    }
+
     #[inline(always)]
     fn timescale(&self, u: L::State, spacing: Vector<N>) -> f64 {
         self.law.timescale(u, spacing)

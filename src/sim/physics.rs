@@ -38,6 +38,11 @@ pub trait Physics<const N: usize>: Send + Sync + 'static {
     /// The state at time 0 in the cell whose centre is `x`.
     fn initial(&self, x: Vector<N>) -> Self::State;
 
+    /// The state at time 0 that follows once one of its components has come from a dataset.
+    fn settle(&self, u: Self::State) -> Self::State {
+        u
+    }
+
     /// The longest stable step for a cell, at a CFL number of 1.
     fn timescale(&self, u: Self::State, spacing: Vector<N>) -> f64;
 

@@ -107,6 +107,9 @@ pub trait Program<const N: usize>: Sized {
     /// Whatever keeps the program from running.
     fn begin(&mut self, data: &mut Domain<Self::State, N>) -> Result<Self::Shared>;
 
+    /// Makes the rest of the data at step 0 follow from a component that was read from a dataset of the case.
+    fn settle(&mut self, _data: &mut Domain<Self::State, N>) {}
+
     /// Prepares what follows from the data once they are set, at step 0 or from a checkpoint.
     ///
     /// # Collective

@@ -25,6 +25,7 @@ const GALLERY: &[(&str, &[&str])] = &[
     ("kmeans", &["model.clusters=40", "checkpoint.every.steps=1"]),
     ("logistic", &["checkpoint.every.steps=10"]),
     ("euler", &["grid.cells=[64, 128]", "time.end=1.0", "checkpoint.every={ steps = 20 }", "output=[]"]),
+    ("tsunami", &["grid.cells=[120, 91]", "checkpoint.every={ steps = 20 }", "output=[]"]),
     ("ledger", &["time.end=100", "checkpoint.every.steps=10"]),
     ("sweep", &["grid.cells=[8, 4]", "grid.block=[3, 2]", "model.points=48", "model.end=2000.0"]),
 ];

@@ -20,6 +20,7 @@ mod programs;
 mod refusals;
 mod restarts;
 mod same_bits;
+mod sea;
 mod shapes;
 mod stage;
 mod stops;

@@ -48,8 +48,15 @@ const INK: Colour = [38, 38, 44];
 const FAINT: Colour = [110, 110, 120];
 const MESH: Colour = [228, 228, 232];
 const CURVE: Colour = [24, 90, 157];
-/// The colour of what is not finite; no colour map has it.
-pub const NOT_FINITE: Colour = [235, 0, 200];
+/// The colour of NaN: an output says so where there is no value, as on land for a wave.
+const NO_VALUE: Colour = [176, 172, 164];
+/// The colour of what is infinite; no colour map has it.
+const INFINITE: Colour = [235, 0, 200];
+
+/// The colour of a value that has no place on a scale.
+pub fn colour_off_scale(value: f64) -> Colour {
+    if value.is_nan() { NO_VALUE } else { INFINITE }
+}
 
 /// A map of values `[upright axis, level axis]`, the first row lowest, in true proportions.
 ///
@@ -59,7 +66,8 @@ pub fn map(frame: &Frame, level: &Side, upright: &Side, values: ArrayView2<'_, f
     let mut sheet = Sheet::new(frame, level, &upright.scale(), Some(proportion));
     let pixels = mean_by_area(values, sheet.rows, sheet.columns);
     for ((row, column), &value) in pixels.indexed_iter() {
-        let colour = if value.is_finite() { frame.colours.at(frame.scale.place(value)) } else { NOT_FINITE };
+        let colour =
+            if value.is_finite() { frame.colours.at(frame.scale.place(value)) } else { colour_off_scale(value) };
         sheet.canvas.set(sheet.left + column, sheet.top + sheet.rows - 1 - row, colour);
     }
     sheet.edge();
@@ -352,6 +360,6 @@ mod tests {
         values[[50, 50]] = f64::NAN;
         let canvas = map(&frame(0.0, 1.0, [400, 300]), &side("x", 0.0, 1.0), &side("y", 0.0, 1.0), values.view());
         let (width, height) = canvas.size();
-        assert!((0..height).any(|y| (0..width).any(|x| canvas.get(x, y) == NOT_FINITE)));
+        assert!((0..height).any(|y| (0..width).any(|x| canvas.get(x, y) == NO_VALUE)));
     }
 }

@@ -3,7 +3,7 @@
 use ndarray::{ArrayView1, ArrayView2};
 
 use super::colours::{Colours, Scale};
-use super::picture::NOT_FINITE;
+use super::picture::colour_off_scale;
 use super::resample::mean_by_area;
 use crate::cli::terminal::{Ground, Palette, Terminal, set_colour};
 
@@ -32,7 +32,7 @@ pub fn map(
         return text;
     }
     let pixels = mean_by_area(values, 2 * lines, columns);
-    let colour = |value: f64| if value.is_finite() { colours.at(scale.place(value)) } else { NOT_FINITE };
+    let colour = |value: f64| if value.is_finite() { colours.at(scale.place(value)) } else { colour_off_scale(value) };
     for line in (0..lines).rev() {
         for column in 0..columns {
             set_colour(&mut text, terminal.palette, Ground::Fore, colour(pixels[[2 * line + 1, column]]));
