@@ -52,10 +52,12 @@ impl<const N: usize> ConservationLaw<N> for Euler {
         let axes = match self.problem {
             Problem::Sod { axis } => axis + 1,
             Problem::Vortex { .. } | Problem::KelvinHelmholtz { .. } => 2,
-            Problem::Wave { .. } | Problem::Blast { .. } => 1,
+            _ => 1,
         };
-        let wrong = || Error::case(format!("model.problem needs {axes} axes of {N}, and model.gamma must be above 1"));
-        if axes <= N && self.gamma > 1.0 { Ok(()) } else { Err(wrong()) }
+        if self.gamma <= 1.0 {
+            return Err(Error::case(format!("model.gamma = {} must be above 1", self.gamma)));
+        }
+        if axes <= N { Ok(()) } else { Err(Error::case(format!("model.problem needs {axes} axes, the grid has {N}"))) }
     }
 
     fn initial(&self, x: Vector<N>) -> Gas<N> {

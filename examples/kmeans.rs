@@ -32,6 +32,9 @@ struct Clusters {
     changed: i64,
 }
 
+/// The weight of the farthest row in a draw.
+const WHOLE: f64 = 4294967296.0;
+
 /// The nearest centre and the squared distance to it; the first of several.
 fn nearest(row: ArrayView1<f64>, centres: &[Vec<f64>]) -> (usize, f64) {
     let distance = |centre: &Vec<f64>| row.iter().zip(centre).map(|(x, c)| (x - c) * (x - c)).sum::<f64>();
@@ -76,16 +79,29 @@ impl Program<1> for KMeans {
 
     fn begin(&mut self, data: &mut Domain<i32, 1>) -> Result<Clusters> {
         data.set_each(|_, _| -1);
-        let mut centres = Vec::new();
+        let mut centres: Vec<Vec<f64>> = Vec::new();
+        // The squared distance of each row to the nearest centre so far; at first all rows are as good.
+        let mut distances = vec![f64::INFINITY; self.rows.nrows()];
         for i in 0..self.clusters {
-            let weight = |row| if i == 0 { 1 } else { nearest(row, &centres).1.ceil() as i64 };
-            let weights: Vec<i64> = self.rows.outer_iter().map(weight).collect();
+            for (row, distance) in self.rows.outer_iter().zip(&mut distances).take(if i == 0 { 0 } else { usize::MAX })
+            {
+                *distance = distance.min(nearest(row, &centres[i - 1..]).1);
+            }
+            let mut farthest = [distances.iter().copied().fold(0.0, f64::max)];
+            data.comm().max_f64(&mut farthest)?;
+            if farthest[0] == 0.0 {
+                let what = format!("model.clusters = {}, but there are only {i} different rows", self.clusters);
+                return Err(Error::case(what));
+            }
+            // As parts of the farthest, so that whole numbers hold them and their sum, whatever the unit.
+            let part = |distance: &f64| if i == 0 { 1 } else { (distance / farthest[0] * WHOLE).ceil() as i64 };
+            let weights: Vec<i64> = distances.iter().map(part).collect();
             centres.push(draw(&self.rows, &weights, random::uniform(self.seed, Cell([i as i64])), data.comm())?);
         }
         Ok(Clusters { centres, inertia: f64::MAX, changed: i64::MAX })
     }
 
-    fn step(&mut self, data: &mut Domain<i32, 1>, shared: &mut Clusters, _step: &Step<'_>) -> Result<()> {
+    fn step(&mut self, data: &mut Domain<i32, 1>, shared: &mut Clusters, step: &Step<'_>) -> Result<()> {
         let columns = self.rows.ncols();
         let mut sums = vec![ExactSum::new(); self.clusters * columns + 1];
         let mut counts = vec![0; self.clusters + 1]; // of rows in each cluster, and of those that changed
@@ -97,6 +113,7 @@ impl Program<1> for KMeans {
             sums[cluster * columns..].iter_mut().zip(row).for_each(|(sum, &x)| sum.add(x));
             sums[self.clusters * columns].add(distance);
         }
+        step.show(Activity::Reduce);
         data.comm().sum_i64(&mut counts)?;
         ExactSum::reduce_all(&mut sums, data.comm())?;
         for (cluster, centre) in shared.centres.iter_mut().enumerate().filter(|(cluster, _)| counts[*cluster] > 0) {

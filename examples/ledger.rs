@@ -52,18 +52,24 @@ impl Program<1> for Ledger {
     }
 
     fn check(&self) -> Result<()> {
-        for (key, value) in [("opening", self.opening), ("largest", self.largest), ("batch", self.batch)] {
-            if value < 1 {
-                return Err(Error::case(format!("model.{key} = {value} must be at least 1")));
+        let keys =
+            [("opening", self.opening, 1 << 40), ("largest", self.largest, 1 << 40), ("batch", self.batch, 1 << 27)];
+        match keys.into_iter().find(|(_, value, most)| !(1..=*most).contains(value)) {
+            Some((key, value, most)) => {
+                Err(Error::case(format!("model.{key} = {value} must be at least 1, at most {most}")))
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn prepare(&mut self, accounts: &Domain<i64, 1>, _directory: &Path) -> Result<()> {
-        match accounts.grid().volume() {
-            2.. => Ok(()),
-            one => Err(Error::case(format!("grid.cells = [{one}]: a transfer needs two accounts"))),
+        match accounts.grid().volume() as i64 {
+            1 => Err(Error::case("grid.cells = [1]: a transfer needs two accounts")),
+            many if many > i64::MAX / self.opening => Err(Error::case(format!(
+                "{many} accounts with {} cents each are more cents than 64 bits can count",
+                self.opening
+            ))),
+            _ => Ok(()),
         }
     }
 
@@ -84,6 +90,7 @@ impl Program<1> for Ledger {
             let transfer = self.transfer(number, total);
             orders[accounts.owner(Cell([transfer[1]]))].push(transfer);
         }
+        step.show(Activity::Reduce);
         let mut due: Vec<Transfer> = comm.all_to_all(&orders)?.concat();
         due.sort_unstable();
 
@@ -115,7 +122,10 @@ impl Program<1> for Ledger {
         }
         books.booked += booked;
         books.refused += refused;
-        books.moved += paid;
+        books.moved = books
+            .moved
+            .checked_add(paid)
+            .ok_or_else(|| Error::new(Kind::State, "the sum of all transfers overflows"))?;
         Ok(())
     }
 }

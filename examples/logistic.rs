@@ -1,15 +1,13 @@
 //! Softmax regression: a linear classifier learns from rows that are shared out over the ranks.
 //!
-//! Each step takes the gradient of the mean cross-entropy over all rows to learn from, and goes down it with momentum (Polyak
-//! 1964, <https://doi.org/10.1016/0041-5553(64)90137-5>). Every entry of the gradient is an exact scalar product of a column
-//! of the data with a column of errors, over all ranks: so the weights have the same bits on any number of them. Every fifth
-//! row is held out, to see what was learnt.
+//! Each step goes down the gradient of the mean cross-entropy over all rows to learn from, with momentum (Polyak 1964,
+//! doi:10.1016/0041-5553(64)90137-5). Every entry of the gradient is an exact scalar product over all ranks: so the weights
+//! have the same bits on any number of them. Every fifth row is held out, to see what was learnt.
 use ndarray::Array2;
 use steadfast::comm::ExactSum;
 use steadfast::prelude::*;
 
-/// Every fifth row is not learnt from.
-const HELD_OUT: i64 = 5;
+const HELD_OUT: i64 = 5; // every fifth row is not learnt from
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,9 +60,12 @@ impl Program<1> for Logistic {
     }
 
     fn check(&self) -> Result<()> {
-        match self.momentum {
-            0.0..1.0 => Ok(()),
-            momentum => Err(Error::case(format!("model.momentum = {momentum} must be from 0 to less than 1"))),
+        match (self.classes, self.momentum) {
+            (2..=1000, 0.0..1.0) => Ok(()),
+            (2..=1000, momentum) => {
+                Err(Error::case(format!("model.momentum = {momentum} must be from 0 to less than 1")))
+            }
+            (classes, _) => Err(Error::case(format!("model.classes = {classes} must be from 2 to 1000"))),
         }
     }
 
@@ -74,10 +75,12 @@ impl Program<1> for Logistic {
         let features = Array2::from_shape_fn((rows.ncols() + 1, rows.nrows()), |(j, i)| {
             if j < rows.ncols() { self.scale * rows[[i, j]] } else { 1.0 }
         });
-        let labels: Vec<usize> = labels.iter().map(|&label| label as usize).collect();
-        if let Some(label) = labels.iter().find(|&&label| label >= self.classes) {
-            return Err(Error::case(format!("model.classes = {}, but there is a label {label}", self.classes)));
+        let is_class = |label: f64| label.fract() == 0.0 && (0.0..self.classes as f64).contains(&label);
+        if let Some(label) = labels.iter().find(|&&label| labels.ncols() != 1 || !is_class(label)) {
+            let rule = format!("with {} classes, each row needs one label from 0 on", self.classes);
+            return Err(Error::case(format!("{rule}; model.labels = {:?} has {label}", self.labels)));
         }
+        let labels: Vec<usize> = labels.iter().map(|&label| label as usize).collect();
         let learnt = data.own_cells().map(|cell| cell % HELD_OUT != 0).collect();
         self.data = Examples { features, labels, learnt };
         Ok(())
@@ -89,7 +92,7 @@ impl Program<1> for Logistic {
         Ok(Learnt { velocity: zero.clone(), weights: zero, loss: f64::MAX, accuracy: [0.0; 2] })
     }
 
-    fn step(&mut self, data: &mut Domain<i32, 1>, shared: &mut Learnt, _step: &Step<'_>) -> Result<()> {
+    fn step(&mut self, data: &mut Domain<i32, 1>, shared: &mut Learnt, step: &Step<'_>) -> Result<()> {
         let Examples { features, labels, learnt } = &self.data;
         // errors[class][example]: the probability that is given to a class, less 1 for the right one; 0 if held out.
         let mut errors = vec![vec![0.0; labels.len()]; self.classes];
@@ -122,10 +125,16 @@ impl Program<1> for Logistic {
                 sums.push(sum);
             }
         }
+        step.show(Activity::Reduce);
         data.comm().sum_i64(&mut counts)?;
         ExactSum::reduce_all(&mut sums, data.comm())?;
         let mut means = sums.iter().map(|sum| sum.value() / counts[0] as f64);
         shared.loss = means.next().expect("the loss comes first");
+        if !shared.loss.is_finite() {
+            return Err(
+                Error::new(Kind::State, format!("the loss is {}", shared.loss)).hint("a smaller model.rate may help")
+            );
+        }
         shared.accuracy = [0, 1].map(|part| counts[2 + part] as f64 / counts[part] as f64);
         let all = shared.weights.iter_mut().flatten().zip(shared.velocity.iter_mut().flatten());
         for ((weight, velocity), slope) in all.zip(means) {

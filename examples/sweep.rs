@@ -34,13 +34,14 @@ impl Tasks<2> for Patterns {
     type Outcome = Pattern;
 
     fn check(&self) -> Result<()> {
-        match self.points {
-            8.. => Ok(()),
-            points => Err(Error::case(format!("model.points = {points} must be at least 8"))),
+        match (self.points, self.end) {
+            (8..=4096, 10.0..) => Ok(()),
+            (8..=4096, end) => Err(Error::case(format!("model.end = {end} must be at least 10: ten steps"))),
+            (points, _) => Err(Error::case(format!("model.points = {points} must be from 8 to 4096"))),
         }
     }
 
-    /// Where 4 (F + k)² > F the second species dies out sooner or later, and what is left of the time is skipped.
+    /// Where 4 (F + k)² > F no uniform state has both species, and most seeds die out: what is left of the time is skipped.
     fn cost(&self, _cell: Cell<2>, Vector([kill, feed]): Vector<2>) -> f64 {
         self.end * if 4.0 * (feed + kill).powi(2) > feed { 0.2 } else { 1.0 }
     }

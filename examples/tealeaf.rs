@@ -9,7 +9,6 @@ use steadfast::halo::Backend;
 use steadfast::prelude::*;
 use steadfast::solve::{ConjugateGradient, Operator, Settings};
 
-// Density and specific energy.
 steadfast::record! { struct Leaf: f64 { density: f64 = "1", energy: f64 = "1" } }
 // The mean of 1/ρ at the low faces of a cell, 0 on the outer faces of the domain.
 steadfast::record! { struct Faces: f64 { k: Vector<2> = "1" } }
@@ -17,7 +16,7 @@ steadfast::record! { struct Faces: f64 { k: Vector<2> = "1" } }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TeaLeaf {
-    /// What lies where; each rectangle lies over those before it.
+    /// What lies where, each over those before it.
     rectangles: Vec<Rectangle>,
     /// How well a step is solved.
     solver: Settings,
@@ -34,7 +33,6 @@ struct Rectangle {
     energy: f64,
 }
 
-/// The system of a step.
 struct Work {
     solver: ConjugateGradient<2>,
     faces: Field<f64, 2>,
@@ -42,14 +40,12 @@ struct Work {
     u: Field<f64, 2>,
 }
 
-/// What came out of the last step.
 #[derive(Serialize, Deserialize, Default)]
 struct Summary {
     temperature: f64,
     iterations: u64,
 }
 
-/// 1 − dt ∇·(1/ρ) ∇.
 struct Conduction {
     dt: f64,
 }
@@ -102,9 +98,13 @@ impl Program<2> for TeaLeaf {
         let over = |r: &Rectangle, x: Vector<2>| (0..2).all(|a| x[a] + h[a] > r.lower[a] && x[a] - h[a] < r.upper[a]);
         data.set_each(|_, x| {
             let on_top = self.rectangles.iter().rev().find(|r| over(r, x));
-            on_top.map_or(Leaf { density: 0.0, energy: f64::NAN }, |r| Leaf { density: r.density, energy: r.energy })
+            on_top.map_or(Leaf { density: 0.0, energy: 0.0 }, |r| Leaf { density: r.density, energy: r.energy })
         });
-        Ok(Summary::default())
+        let mut cells = data.state().blocks().iter().flat_map(|block| block.interior().cells());
+        match cells.find(|&cell| data.get(cell).density == 0.0) {
+            Some(cell) => Err(Error::case(format!("no rectangle of model.rectangles covers cell {:?}", cell.0))),
+            None => Ok(Summary::default()),
+        }
     }
 
     fn step(&mut self, data: &mut Domain<Leaf, 2>, summary: &mut Summary, step: &Step<'_>) -> Result<()> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::plot::{self, Chart, Series};
 use super::show;
-use crate::checkpoint::Reader;
+use crate::checkpoint::{Header, Reader};
 use crate::error::{Error, Kind, Result};
 use crate::rundir::{CheckpointEntry, RunDirectory};
 
@@ -21,7 +21,7 @@ use crate::rundir::{CheckpointEntry, RunDirectory};
 /// name of its series if there are several: `steadfast converge plm=a32.run plm=a64.run ppm=b32.run ppm=b64.run -o orders.png`
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Run directories, or the names of series and run directories.
+    /// Run directories, or the names of series and run directories; a directory whose name has an = needs a series.
     #[arg(value_name = "[SERIES=]DIR", required = true, num_args = 2..)]
     pub runs: Vec<String>,
 
@@ -113,15 +113,48 @@ fn measure(args: &Args, paths: &[PathBuf]) -> Result<Vec<Line>> {
             Against::Start => first_fields(&paths[i])?,
             Against::Finer => Reader::open(states[i + 1].path())?,
         };
+        if args.against == Against::Finer {
+            alike(state, &other)?;
+        }
         let (error, largest) = difference(args, state, &other)?;
         let cells = state.header().cells.clone();
-        let order = lines.last().map(|before| {
-            let ratio = cells[0] as f64 / before.cells[0] as f64;
-            (before.error / error).ln() / ratio.ln()
-        });
+        let order = lines.last().map(|before| Ok((before.error / error).ln() / refinement(before, state)?.ln()));
+        let order = order.transpose()?;
         lines.push(Line { cells, error, largest, order });
     }
     Ok(lines)
+}
+
+/// Refuses states of different times or domains.
+fn alike(state: &Reader, other: &Reader) -> Result<()> {
+    let (here, there) = (state.header(), other.header());
+    let differs = if here.time != there.time {
+        format!("is at time {}, the coarser run at {}", there.time, here.time)
+    } else if (&here.lower, &here.upper) != (&there.lower, &there.upper) {
+        let domain = |header: &Header| format!("{:?} to {:?}", header.lower, header.upper);
+        format!("is of the domain {}, the coarser run of {}", domain(there), domain(here))
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(Kind::Case, format!("the finer run {differs}"))
+        .at_path(other.path())
+        .hint("compare runs of one case"))
+}
+
+/// How many times finer a run is than the one before, on the mean over the axes.
+fn refinement(before: &Line, state: &Reader) -> Result<f64> {
+    let count = |cells: &[usize]| cells.iter().map(|&n| n as f64).product::<f64>();
+    let cells = &state.header().cells;
+    let ratio = (count(cells) / count(&before.cells)).powf(1.0 / cells.len() as f64);
+    if ratio > 1.0 {
+        return Ok(ratio);
+    }
+    Err(Error::new(
+        Kind::Case,
+        format!("a run on {cells:?} cells is not finer than the one before it, on {:?}", before.cells),
+    )
+    .at_path(state.path())
+    .hint("give the runs coarse to fine"))
 }
 
 /// The root of the sum of squares of the fields' L1 errors, and the largest difference.

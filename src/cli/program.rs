@@ -109,7 +109,7 @@ fn conserve<L: ConservationLaw<N>, const N: usize>(source: &Source) -> Result<(C
 
 fn as_it_is<P: Program<N> + DeserializeOwned, const N: usize>(source: &Source) -> Result<(Case, P)> {
     let subject = Subject {
-        family: Family::Program,
+        family: Family::Program { counts_steps: P::COUNTS_STEPS },
         components: &P::components(),
         derived: &P::derived(),
         kind: P::State::kind(),

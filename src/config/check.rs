@@ -74,7 +74,10 @@ pub enum Family {
         has_contact: bool,
     },
     /// Steps of its own.
-    Program,
+    Program {
+        /// Whether their number means anything; else they follow the clock on the wall.
+        counts_steps: bool,
+    },
 }
 
 impl<'a> Subject<'a> {
@@ -274,6 +277,16 @@ impl TimeRules {
         format!("cells of type {} go on by whole steps", self.kind.name())
     }
 
+    /// Refuses a number of steps, or a time in steps, for a program whose steps follow the clock on the wall.
+    fn hold_by_wall(&self, value: &Value<'_>) -> Result<()> {
+        match self.family {
+            Family::Program { counts_steps: false } => Err(value
+                .wrong("counts steps, but those of this program only follow the clock on the wall")
+                .hint("leave it out: the program ends by itself; schedules may be { wall = … } or \"never\"")),
+            _ => Ok(()),
+        }
+    }
+
     /// A time that must be whole if the numbers are.
     fn hold(&self, value: &Value<'_>, time: f64) -> Result<f64> {
         if self.family == Family::Model && self.kind.is_integer() && time.fract() != 0.0 {
@@ -285,6 +298,9 @@ impl TimeRules {
     /// A schedule; exact times must be whole if the numbers are.
     fn schedule(&self, value: &Value<'_>) -> Result<Schedule> {
         let schedule = Schedule::read(value)?;
+        if matches!(schedule, Schedule::Steps(_) | Schedule::Time { .. }) {
+            self.hold_by_wall(value)?;
+        }
         if let Schedule::Time { interval, exact: true } = schedule {
             self.hold(value, interval)?;
         }
@@ -293,9 +309,12 @@ impl TimeRules {
 }
 
 fn check_time(time: &Table<'_>, rules: &TimeRules) -> Result<Time> {
+    for value in ["end", "step", "max_steps"].into_iter().filter_map(|key| time.get(key)) {
+        rules.hold_by_wall(&value)?;
+    }
     let end = match (time.get("end"), rules.family) {
         // Such a program knows by itself when it is done.
-        (None, Family::Program) => f64::INFINITY,
+        (None, Family::Program { .. }) => f64::INFINITY,
         _ => check_end(time, rules)?,
     };
     Ok(Time {
@@ -316,7 +335,7 @@ fn check_end(time: &Table<'_>, rules: &TimeRules) -> Result<f64> {
 }
 
 fn check_step(time: &Table<'_>, rules: &TimeRules) -> Result<StepSize> {
-    if rules.family == Family::Program {
+    if matches!(rules.family, Family::Program { .. }) {
         if let Some(value) = time.get("cfl") {
             return Err(value
                 .wrong("asks for a part of a timescale, but this program has none")
@@ -347,7 +366,7 @@ fn check_step(time: &Table<'_>, rules: &TimeRules) -> Result<StepSize> {
 fn check_integrator(time: &Table<'_>, rules: &TimeRules) -> Result<Option<Integrator>> {
     let default = if rules.kind.is_integer() { Integrator::ForwardEuler } else { Integrator::SspRk2 };
     let given = time.get("integrator");
-    if rules.family == Family::Program {
+    if matches!(rules.family, Family::Program { .. }) {
         let useless = |value: Value<'_>| {
             value.wrong("is of no use: this program has steps of its own").hint("leave integrator out")
         };
@@ -423,7 +442,7 @@ fn check_run(run: &Table<'_>, family: Family) -> Result<Run> {
         })
     };
     let sweeps_per_exchange = count("sweeps_per_exchange", MOST_SWEEPS)?;
-    if let (Family::Program, 2.., Some(value)) = (family, sweeps_per_exchange, run.get("sweeps_per_exchange")) {
+    if let (Family::Program { .. }, 2.., Some(value)) = (family, sweeps_per_exchange, run.get("sweeps_per_exchange")) {
         return Err(value.wrong("is of no use: this program has steps of its own").hint("leave it out"));
     }
     Ok(Run {

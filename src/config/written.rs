@@ -102,10 +102,13 @@ impl Case {
         }
         let exact = self.exact_times();
         let time = entry(&mut case, "time");
-        match self.time.step {
-            StepSize::Fixed(step) => time.insert("step".into(), step.into()),
-            StepSize::Cfl(cfl) => time.insert("cfl".into(), cfl.into()),
+        let step = match self.time.step {
+            // The default of a program with steps of its own, which may not mean anything there.
+            StepSize::Fixed(1.0) if self.time.integrator.is_none() => None,
+            StepSize::Fixed(step) => Some(("step".into(), step.into())),
+            StepSize::Cfl(cfl) => Some(("cfl".into(), cfl.into())),
         };
+        time.extend(step);
         time.extend(self.time.integrator.map(|integrator| ("integrator".into(), integrator.word().into())));
         time.insert(EXACT.into(), exact.into());
         case

@@ -16,9 +16,6 @@ use crate::sim::{Activity, Domain, Program, Progress, Step};
 /// The longest time from one round to the next: so long may a rank be idle although there is work.
 const PATIENCE: Duration = Duration::from_millis(5);
 
-/// The most threads for tasks that a rank may have.
-const MOST_WORKERS: usize = 1024;
-
 /// A farm of tasks, to be run by [`main_program`](crate::main_program) or a [`Simulation`](crate::sim::Simulation).
 ///
 /// A rank does as many tasks at a time as `run.threads` says.
@@ -92,6 +89,7 @@ struct News {
 impl<T: Tasks<N>, const N: usize> Program<N> for Farm<T, N> {
     type State = Stored<T::Outcome>;
     type Shared = ();
+    const COUNTS_STEPS: bool = false;
 
     fn check(&self) -> Result<()> {
         self.tasks.check()
@@ -181,7 +179,7 @@ impl<T: Tasks<N>, const N: usize> Farm<T, N> {
             let cell = cell_of(&grid, task);
             tasks.run(cell, grid.centre(cell))
         };
-        let workers = Workers::start(data.threads().min(MOST_WORKERS), run)?;
+        let workers = Workers::start(data.threads(), run)?;
         Ok(Work { queue: Queue::new(&priorities, costs, &done), workers })
     }
 }

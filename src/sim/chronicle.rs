@@ -5,7 +5,7 @@ use std::time::{Duration, Instant as WallInstant};
 use jiff::Timestamp;
 
 use super::clock::Instant;
-use super::driver::Run;
+use super::run::Run;
 use crate::checkpoint::Outcome as Written;
 use crate::comm::Communicator;
 use crate::config::Case;

@@ -1,8 +1,6 @@
 //! The loop that a run is.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant as WallInstant;
 
 use serde::Serialize;
@@ -15,71 +13,14 @@ use super::layout::{Layout, Memory};
 use super::outputs::Outputs;
 use super::program::{Activity, Program, Progress, Step};
 use super::pulse::Pulse;
-use super::stops::Stops;
+use super::run::{Outcome, Run};
 use super::{initial, restart};
-use crate::checkpoint::{self, Fence, Header, Outcome as Written, Writer};
+use crate::checkpoint::{self, Header, Outcome as Written, Writer};
 use crate::comm::Communicator;
 use crate::config::{self, Case, Schedule};
 use crate::error::{Error, Kind, Result};
 use crate::field::Record;
-use crate::rundir::{Heartbeat, Lease, Orders, Phase, RunDirectory};
-
-/// How a run ended, if not with an error.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Outcome {
-    /// The asked time or number of steps is reached, and the last checkpoint has the result.
-    Finished {
-        /// Where the run ended.
-        at: Instant,
-        /// The fingerprint of the final state: equal if, and practically only if, every bit is.
-        hash: u64,
-    },
-    /// Somebody asked for a stop; the state is saved, and the same command goes on from it.
-    Interrupted {
-        /// Where the run stopped.
-        at: Instant,
-    },
-}
-
-/// What a run is on this rank, apart from its case and model.
-#[derive(Debug)]
-pub struct Run {
-    /// The program's name.
-    pub program: String,
-    /// Where relative paths of the case start.
-    pub case_directory: PathBuf,
-    /// Where it keeps what survives.
-    pub directory: RunDirectory,
-    /// Whether to go on or to start over.
-    pub start: Start,
-    /// What the supervisor wants, if there is one.
-    pub orders: Orders,
-    /// How often the run directory has been taken: a later owner has a higher number.
-    pub epoch: u64,
-    /// What makes this run the owner of its directory; only rank 0 holds it.
-    pub lease: Option<Arc<Lease>>,
-    /// Shows that this rank lives.
-    pub heartbeat: Heartbeat,
-    /// What asks this rank to stop.
-    pub stops: Stops,
-}
-
-impl Run {
-    /// Keeps a run that lost its directory to another from committing.
-    pub(super) fn fence(&self) -> Option<Fence> {
-        let lease = self.lease.clone()?;
-        Some(Arc::new(move || lease.check()))
-    }
-}
-
-/// What to do with the checkpoints that a run directory already has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// Go on from the newest good one.
-    Continue,
-    /// Start over and discard them.
-    Fresh,
-}
+use crate::rundir::Phase;
 
 /// A simulation on all ranks: a program, its data, and everything that drives it.
 pub struct Simulation<'a, P: Program<N>, const N: usize> {
@@ -96,8 +37,8 @@ pub struct Simulation<'a, P: Program<N>, const N: usize> {
     checkpoints: Writer<<P::State as Record>::Scalar>,
     pending_checkpoint: Option<Instant>,
     last_checkpoint: Option<Instant>,
-    /// What the program counted as worth a checkpoint when the last one was begun.
-    saved_news: u64,
+    /// What all ranks together counted as worth a checkpoint when the last one was begun, or at first.
+    saved_news: Option<u64>,
     checkpoint_clock: WallInstant,
     outputs: Outputs<<P::State as Record>::Scalar>,
     chronicle: Chronicle<'a>,
@@ -196,7 +137,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             checkpoints,
             pending_checkpoint: None,
             last_checkpoint: resumed_from,
-            saved_news: progress.news,
+            saved_news: None,
             checkpoint_clock: WallInstant::now(),
             outputs,
             chronicle,
@@ -259,12 +200,10 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             let step = self.clock.now().step;
             let fault = self.failure.take().or_else(|| self.program.explain(&self.domain));
             self.comm.vote(fault.map_or(Ok(()), |fault| Err(fault.in_step(step))))?;
-            return Err(Error::new(
-                Kind::State,
-                "the state was not sound when it was computed, but now it is: memory may be failing",
-            )
-            .in_step(step)
-            .hint("run the same command again, on another node if you can"));
+            let unexplained = "a rank says that its state is not sound, but finds no cell that is wrong";
+            return Err(Error::new(Kind::State, unexplained)
+                .in_step(step)
+                .hint("memory may be failing: run the same command again, on another node if you can; or else a program's progress and explain do not fit each other"));
         }
         if agreed.checkpoint.min(agreed.output) < 0.0 {
             // Giving it up waits for a writer that may sit in a slow system call.
@@ -289,6 +228,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             });
         };
         let Instant { step: number, time } = self.clock.now();
+        show(Activity::Sweep);
         match program.step(domain, shared, &Step { number, time, dt, show: &show }) {
             Ok(()) => self.progress = program.progress(domain, shared),
             // The others may wait for a message that never comes.
@@ -320,25 +260,26 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
 
     /// Begins a checkpoint if one is due; the sweeps go on while it is written.
     fn checkpoint_if_due(&mut self, agreed: &Pulse) -> Result<()> {
-        let wished = agreed.news > self.saved_news && !self.checkpoints.is_pending();
+        let wished = agreed.news > *self.saved_news.get_or_insert(agreed.news) && !self.checkpoints.is_pending();
         let due = self.clock.is_due(&self.case.checkpoint.every) || agreed.wall_due & 1 == 1 || wished;
         let saved = self.last_checkpoint == Some(self.clock.now());
         if due && !saved && !self.clock.is_over() && !agreed.finished {
             self.begin_checkpoint()?;
-            self.saved_news = agreed.news;
+            self.saved_news = Some(agreed.news);
         }
         Ok(())
     }
 
     fn begin_checkpoint(&mut self) -> Result<()> {
         self.chronicle.phase(Phase::Checkpoint);
-        self.compare_shared()?;
+        let header = self.header()?;
+        self.compare_shared(&header)?;
         // One at a time: staging memory stays bounded, however slow the disk is.
         let written = self.checkpoints.finish(self.comm)?;
         self.note(written)?;
         // What came before a checkpoint must not be missing after a restart from it.
         self.outputs.finish_before(self.comm, self.clock.now().step)?;
-        let (header, costs) = (self.header()?, self.domain.costs());
+        let costs = self.domain.costs();
         let Domain { tiling, partition, state, .. } = &self.domain;
         self.checkpoints.begin(self.comm, header, tiling, partition, state, &costs)?;
         self.pending_checkpoint = Some(self.clock.now());
@@ -347,8 +288,8 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
     }
 
     /// Sees that what all ranks should hold alike is alike: a checkpoint keeps rank 0's.
-    fn compare_shared(&self) -> Result<()> {
-        let hash = self.header()?.shared_fingerprint();
+    fn compare_shared(&self, header: &Header) -> Result<()> {
+        let hash = header.shared_fingerprint();
         let first: u64 = self.comm.broadcast(0, self.comm.is_root().then_some(hash))?;
         let alike = Error::new(Kind::Internal, "what all ranks should hold alike differs from that of rank 0")
             .in_step(self.clock.now().step)
@@ -425,7 +366,12 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         }
     }
 
+    /// What the next file says about itself; an error of one rank is that of all.
     fn header(&self) -> Result<Header> {
+        self.comm.vote(self.own_header())
+    }
+
+    fn own_header(&self) -> Result<Header> {
         let Instant { step, time } = self.clock.now();
         let grid = self.domain.grid();
         let mut replicated = BTreeMap::from([(BEFORE.into(), serde_json::json!(self.clock.before()))]);
@@ -456,11 +402,15 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
 
 /// What all ranks hold alike, as a checkpoint has it; whatever is read back from that is the same to the last bit.
 fn written<T: Serialize + DeserializeOwned>(shared: &T) -> Result<serde_json::Value> {
-    let bytes = |shared: &T| rmp_serde::to_vec(shared).ok();
-    let value = serde_json::to_value(shared).ok();
-    let again = value.as_ref().and_then(|value| T::deserialize(value).ok());
-    match (value, again) {
-        (Some(value), Some(again)) if bytes(&again).is_some_and(|again| Some(again) == bytes(shared)) => Ok(value),
+    // As JSON, maps are in the order of their keys; but only the length of the other form tells that a number was lost.
+    let forms = |shared: &T| {
+        let packed = rmp_serde::to_vec(shared).ok()?;
+        Some((serde_json::to_value(shared).ok()?, packed.len()))
+    };
+    let now = forms(shared);
+    let again = now.as_ref().and_then(|(value, _)| forms(&T::deserialize(value).ok()?));
+    match (now, again) {
+        (Some(now), Some(again)) if now == again => Ok(now.0),
         _ => Err(Error::new(Kind::State, "what all ranks hold alike would not be the same after a restart")
             .hint("its numbers must be finite, and its Serialize and Deserialize must fit each other")),
     }

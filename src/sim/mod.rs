@@ -13,7 +13,7 @@
 //! and how often checkpoints and other outputs are written, and any number of failures and restarts. Wall time decides
 //! when something is written, never what is computed.
 //!
-//! This room does not know how messages, files or processes work. Read [`model`] first, then [`driver`].
+//! This room does not know how messages, files or processes work. Read [`model`] and [`program`] first, then [`driver`].
 
 pub mod chronicle;
 pub mod clock;
@@ -32,17 +32,19 @@ pub mod program;
 mod pulse;
 mod restart;
 mod rows;
+pub mod run;
 pub mod stops;
 mod totals;
 
 pub use chronicle::{Beginning, Monitor};
 pub use clock::Instant;
 pub use domain::Domain;
-pub use driver::{Outcome, Run, Simulation, Start};
+pub use driver::Simulation;
 pub use evolution::Evolution;
 pub use finite_volume::FiniteVolume;
 pub use layout::Layout;
 pub use model::Model;
 pub use physics::Pointwise;
 pub use program::{Activity, Needs, Program, Progress, Step};
+pub use run::{Outcome, Run, Start};
 pub use stops::Stops;

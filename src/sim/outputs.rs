@@ -8,8 +8,8 @@ use std::time::Instant as WallInstant;
 
 use super::clock::{Clock, Instant};
 use super::domain::Domain;
-use super::driver::Run;
 use super::program::Program;
+use super::run::Run;
 use super::totals::{Table, totals};
 use crate::checkpoint::{Header, Outcome as Written, Settings, Verify, Writer};
 use crate::comm::Communicator;

@@ -60,8 +60,13 @@ pub trait Program<const N: usize>: Sized {
     /// What each cell of the partitioned data holds.
     type State: Record;
 
-    /// What every rank holds alike; `()` if there is nothing. It is written to the header of a checkpoint, so let it be small.
+    /// What every rank holds alike; `()` if there is nothing. It is written to the header of a checkpoint as JSON, so let it be
+    /// small, and its numbers finite.
     type Shared: Serialize + DeserializeOwned;
+
+    /// Whether the number of a step means anything. Where steps only follow the clock on the wall, as the rounds of a farm
+    /// do, a case cannot ask for an end or a schedule in steps or in simulated time.
+    const COUNTS_STEPS: bool = true;
 
     /// The names and units of the state's components; those of the record unless the program knows better.
     fn components() -> Vec<Component> {

@@ -118,6 +118,14 @@ impl<const N: usize> ConjugateGradient<N> {
         self.apply(operator, coefficients)?;
         let [bb, mut rr, mut rz] = reduce(self.begin(b), communicator)?;
         if bb == 0.0 {
+            let numbers =
+                |block: &Block<f64, N>| block.interior_array(0).iter().fold(0.0, |most: f64, b| most.max(b.abs()));
+            let mut largest = [b.blocks().iter().map(numbers).fold(0.0, f64::max)];
+            communicator.max_f64(&mut largest)?;
+            if largest[0] > 0.0 {
+                let what = format!("the largest number on the right-hand side is {:e}, whose square is 0", largest[0]);
+                return Err(Error::new(Kind::State, what).hint("choose units in which it is nearer to 1"));
+            }
             x.blocks_mut().iter_mut().zip(b.blocks()).for_each(|(x, b)| update(x, b, |x, _| *x = 0.0));
             return Ok(Solution { iterations: 0, residual: 0.0 });
         }

@@ -318,4 +318,6 @@ fn the_tool_measures_the_order_of_a_scheme() {
     assert!(refused.err.contains("the run has no checkpoint"), "{}", refused.err);
     let refused = room.tool().args(&["converge", c, a]).ends_with(2);
     assert!(refused.err.contains("no whole multiple"), "{}", refused.err);
+    let refused = room.tool().args(&["converge", "--against", "start", c, a]).ends_with(2);
+    assert!(refused.err.contains("is not finer than the one before it"), "{}", refused.err);
 }

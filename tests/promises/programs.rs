@@ -92,6 +92,11 @@ fn a_ledger_refuses_what_makes_no_sense() {
     room.case("case.toml", LEDGER);
     for (setting, told) in [
         ("model.batch=0", "model.batch = 0 must be at least 1"),
+        (
+            "model.opening=9000000000000000",
+            "model.opening = 9000000000000000 must be at least 1, at most 1099511627776",
+        ),
+        ("grid={ cells = [1], upper = 1.0 }", "a transfer needs two accounts"),
         ("time.cfl=0.5", "time.cfl = 0.5 asks for a part of a timescale, but this program has none"),
         ("time.integrator=rk4", "time.integrator = \"rk4\" is of no use"),
         ("run.sweeps_per_exchange=2", "run.sweeps_per_exchange = 2 is of no use"),
@@ -137,6 +142,22 @@ fn a_farm_has_one_result_on_any_ranks_and_does_each_task_once() {
     assert!(begun(&ended.err).is_empty(), "{}", ended.err);
     let means = component(&room.run("on-1-1"), "mean");
     assert!(means.contains(&0.0) && means.iter().any(|&mean| mean > 0.1), "{means:?}");
+}
+
+#[test]
+fn a_farm_cannot_be_asked_to_end_before_it_is_done() {
+    let room = Room::new();
+    room.case("case.toml", SWEEP);
+    for (setting, told) in [
+        ("time.end=3", "time.end = 3 counts steps"),
+        ("time.max_steps=3", "time.max_steps = 3 counts steps"),
+        ("checkpoint.every={ steps = 2 }", "counts steps"),
+        ("model.end=5.0", "model.end = 5 must be at least 10"),
+        ("model.points=100000", "model.points = 100000 must be from 8 to 4096"),
+    ] {
+        let ended = room.alone("sweep").runs("case.toml", "refused").set(&[setting]).ends_with(2);
+        assert!(ended.err.contains(told), "{setting}: {}", ended.err);
+    }
 }
 
 #[test]
