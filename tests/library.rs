@@ -10,8 +10,8 @@ use steadfast::comm::{Communicator, Mpi};
 use steadfast::config::{Source, Subject, check};
 use steadfast::field::{Component, Record, Stencil};
 use steadfast::grid::{Axis, Vector, random};
-use steadfast::rundir::{Event, Heartbeat, Orders, RunDirectory, Status};
-use steadfast::sim::{Beginning, Evolution, Model, Monitor, Outcome, Pointwise, Run, Simulation, Start, Stops};
+use steadfast::rundir::RunDirectory;
+use steadfast::sim::{Evolution, Model, Outcome, Pointwise, Run, Simulation, Unwatched};
 
 #[derive(Deserialize)]
 struct Heat {}
@@ -39,14 +39,6 @@ impl<const N: usize> Model<N> for Heat {
     }
 }
 
-struct Silence;
-
-impl Monitor for Silence {
-    fn started(&mut self, _: &Beginning) {}
-    fn moved(&mut self, _: &Status) {}
-    fn happened(&mut self, _: &Event) {}
-}
-
 /// The allocations of this thread in the steps of a run, and the hash of its result; the writer and the heartbeat have
 /// threads of their own.
 fn measure(comm: &Communicator, integrator: &str, sweeps: &str, block: &str, steps: u64) -> (u64, u64) {
@@ -70,19 +62,8 @@ integrator = "{integrator}"
     let room = tempfile::tempdir().unwrap();
     let directory = RunDirectory::new(room.path());
     directory.create().unwrap();
-    let orders = Orders::from_environment(&directory).unwrap();
-    let run = Run {
-        program: "heat".into(),
-        case_directory: room.path().into(),
-        heartbeat: Heartbeat::start(&directory, 0, &orders).unwrap(),
-        directory,
-        start: Start::Continue,
-        orders,
-        epoch: 1,
-        lease: None,
-        stops: Stops::never(),
-    };
-    let mut monitor = Silence;
+    let run = Run::unsupervised("heat", directory, 0).unwrap();
+    let mut monitor = Unwatched;
     let evolution = Evolution::<_, 2>::new(Pointwise(model), &case);
     let simulation = Simulation::new(comm, case, evolution, run, &mut monitor).unwrap();
     let mut outcome = None;

@@ -58,7 +58,7 @@
 //! | `initial.component` | the component that starts from it; the others start from the model | the first | yes |
 //! | `initial.scale` | factor on the data | 1 | yes |
 //! | `initial.offset` | what is added after that, in the component's unit | 0 | yes |
-//! | `time.end` | the time at which the run ends, from 0; with 0 the run takes no step | needed; for a program with steps of its own no end | the last step |
+//! | `time.end` | the time at which the run ends, from 0; with 0 the run takes no step | needed; no end for a program with steps of its own; a farm takes no times and no schedules but of wall time | the last step |
 //! | `time.cfl` | the step, as a part of the model's shortest timescale; or else `step` | needed | yes |
 //! | `time.step` | the step as such; or else `cfl` | 1 for integers and for programs with steps of their own | yes |
 //! | `time.integrator` | `"forward_euler"`, `"ssp_rk2"`, `"vl2"`, `"ssp_rk3"` or `"rk4"` | `"ssp_rk2"`; for integers `"forward_euler"` | yes |

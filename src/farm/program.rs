@@ -10,7 +10,6 @@ use super::tasks::Tasks;
 use super::workers::Workers;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Component, Record};
-use crate::grid::{Cell, Grid};
 use crate::sim::{Activity, Domain, Program, Progress, Step};
 
 /// The longest time from one round to the next: so long may a rank be idle although there is work.
@@ -161,7 +160,7 @@ impl<T: Tasks<N>, const N: usize> Farm<T, N> {
         let mut done = vec![0; grid.volume()];
         for block in data.state().blocks() {
             for cell in block.interior().cells() {
-                done[number(&grid, cell)] = i64::from(block.get::<Stored<T::Outcome>>(cell).done == 1.0);
+                done[grid.number(cell)] = i64::from(block.get::<Stored<T::Outcome>>(cell).done == 1.0);
             }
         }
         data.comm().sum_i64(&mut done)?;
@@ -176,27 +175,12 @@ impl<T: Tasks<N>, const N: usize> Farm<T, N> {
         }
         let tasks = Arc::clone(&self.tasks);
         let run = move |task| {
-            let cell = cell_of(&grid, task);
+            let cell = grid.cell(task);
             tasks.run(cell, grid.centre(cell))
         };
         let workers = Workers::start(data.threads(), run)?;
         Ok(Work { queue: Queue::new(&priorities, costs, &done), workers })
     }
-}
-
-/// The number of a cell's task: tasks are numbered row by row, x fastest.
-fn number<const N: usize>(grid: &Grid<N>, cell: Cell<N>) -> usize {
-    (0..N).rev().fold(0, |number, a| number * grid.cells()[a] + cell.0[a] as usize)
-}
-
-/// The cell of a task.
-fn cell_of<const N: usize>(grid: &Grid<N>, task: usize) -> Cell<N> {
-    let mut rest = task;
-    Cell(std::array::from_fn(|a| {
-        let at = rest % grid.cells()[a];
-        rest /= grid.cells()[a];
-        at as i64
-    }))
 }
 
 /// What all ranks tell in this round, in the order of the ranks.
@@ -209,7 +193,7 @@ fn exchange<S: Record, const N: usize>(data: &Domain<S, N>, news: &News) -> Resu
 
 /// Stores the outcome of a task, if its cell is this rank's.
 fn keep<S: Record, const N: usize>(data: &mut Domain<S, N>, task: usize, stored: S) {
-    let cell = cell_of(data.grid(), task);
+    let cell = data.grid().cell(task);
     if data.owner(cell) == data.comm().rank() {
         data.set(cell, stored);
     }

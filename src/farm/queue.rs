@@ -1,7 +1,5 @@
 //! Which task is in which state, and which is next.
 
-use std::cmp::Reverse;
-
 /// Where a task is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -26,10 +24,7 @@ impl Queue {
     /// A queue of tasks with these priorities and estimated costs, of which some are done already.
     pub fn new(priorities: &[i32], costs: Vec<f64>, done: &[bool]) -> Self {
         let mut order: Vec<usize> = (0..costs.len()).filter(|&task| !done[task]).collect();
-        order.sort_by(|&a, &b| {
-            let rank = |task: usize| (priorities[task], Reverse(task));
-            (rank(a).0.cmp(&rank(b).0)).then(costs[a].total_cmp(&costs[b])).then(rank(a).1.cmp(&rank(b).1))
-        });
+        order.sort_by(|&a, &b| priorities[a].cmp(&priorities[b]).then(costs[a].total_cmp(&costs[b])).then(b.cmp(&a)));
         let states = done.iter().map(|&done| if done { State::Done } else { State::Waiting }).collect();
         Queue { states, costs, order }
     }

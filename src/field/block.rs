@@ -194,12 +194,11 @@ impl<T: Scalar, const N: usize> Field<T, N> {
     ///
     /// The sum over all ranks is the same for any blocks and ranks, and differs if any bit of the state differs.
     pub fn fingerprint(&self, tiling: &Tiling<N>) -> u64 {
-        let cells = tiling.grid().cells();
         let mut sum = 0u64;
         for block in &self.blocks {
             let (interior, plane, data) = (block.interior(), block.plane(), block.data());
             for (row, range) in interior.rows().zip(block.rows(&interior)) {
-                let first = (0..N).rev().fold(0u64, |index, a| index * cells[a] as u64 + row.0[a] as u64);
+                let first = tiling.grid().number(row) as u64;
                 for component in 0..self.components {
                     let salt = crate::grid::random::mix(component as u64);
                     let values = &data[component * plane..][range.clone()];

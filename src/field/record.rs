@@ -144,6 +144,13 @@ pub trait Record: Copy + Send + Sync + PartialEq + std::fmt::Debug + 'static {
         self.map(|x| x.times(factor))
     }
 
+    /// The first component that is not finite, and its value.
+    fn first_not_finite(self) -> Option<(usize, Self::Scalar)> {
+        let mut bad = None;
+        self.store(|c, x| bad = bad.or((!x.is_finite()).then_some((c, x))));
+        bad
+    }
+
     /// Whether every component is finite.
     #[inline(always)]
     fn all_finite(self) -> bool {

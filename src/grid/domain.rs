@@ -55,6 +55,22 @@ impl<const N: usize> Grid<N> {
         Region::new([0; N], self.cells.map(|n| n as i64))
     }
 
+    /// The number of a cell of the grid, counted from 0 row by row, x fastest.
+    #[inline]
+    pub fn number(&self, cell: Cell<N>) -> usize {
+        (0..N).rev().fold(0, |number, a| number * self.cells[a] + cell.0[a] as usize)
+    }
+
+    /// The cell with a number.
+    pub fn cell(&self, number: usize) -> Cell<N> {
+        let mut rest = number;
+        Cell(std::array::from_fn(|a| {
+            let at = rest % self.cells[a];
+            rest /= self.cells[a];
+            at as i64
+        }))
+    }
+
     /// The lower corner of the domain.
     pub fn lower(&self) -> Vector<N> {
         self.lower
@@ -93,6 +109,14 @@ mod tests {
         assert_eq!(grid.spacing(), Vector([0.5, 1.0]));
         assert_eq!(grid.centre(Cell([0, 0])), Vector([0.25, -0.5]));
         assert_eq!(grid.centre(Cell([3, 1])), Vector([1.75, 0.5]));
+    }
+
+    #[test]
+    fn cells_are_numbered_in_their_order_and_found_again() {
+        let grid = Grid::new([4, 3, 5], Vector::ZERO, Vector([1.0; 3]), [false; 3]).unwrap();
+        for (number, cell) in grid.region().cells().enumerate() {
+            assert_eq!((grid.number(cell), grid.cell(number)), (number, cell));
+        }
     }
 
     #[test]

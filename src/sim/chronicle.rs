@@ -22,6 +22,16 @@ pub trait Monitor {
     fn happened(&mut self, event: &Event);
 }
 
+/// Nobody watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unwatched;
+
+impl Monitor for Unwatched {
+    fn started(&mut self, _: &Beginning) {}
+    fn moved(&mut self, _: &Status) {}
+    fn happened(&mut self, _: &Event) {}
+}
+
 /// What is known when a run begins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Beginning {

@@ -174,9 +174,7 @@ impl<S: Record, const N: usize> Domain<S, N> {
     pub fn explain_not_finite(&self, components: &[Component]) -> Option<Error> {
         self.state.blocks().iter().find_map(|block| {
             block.interior().cells().find_map(|cell| {
-                let mut bad = None;
-                block.get::<S>(cell).store(|c, x| bad = bad.or((!x.is_finite()).then_some((c, x))));
-                let (c, x) = bad?;
+                let (c, x) = block.get::<S>(cell).first_not_finite()?;
                 Some(Error::new(Kind::State, format!("field {} is {x} in cell {:?}", components[c].name, cell.0)))
             })
         })

@@ -14,7 +14,7 @@ use super::guard::{Guard, Seen};
 use super::integrator::{self, Stage, Stages};
 use super::physics::{Order, Pass, Physics, ScalarOf};
 use super::program::{Activity, Needs, Program, Progress, Step};
-use crate::config::{Case, Integrator, StepSize};
+use crate::config::{Case, StepSize};
 use crate::error::{Error, Result};
 use crate::field::{Block, Component, Field, Old, Record};
 use crate::grid::{Axis, BlockId, Grid, Partition, Parts, Region, Side, Tiling, Vector};
@@ -45,8 +45,12 @@ struct Cores<const N: usize> {
 
 impl<P: Physics<N>, const N: usize> Evolution<P, N> {
     /// The evolution that a case asks for.
+    ///
+    /// # Panics
+    /// If the case was checked for a program with steps of its own, and so has no integrator.
     pub fn new(physics: P, case: &Case) -> Self {
-        let stages = integrator::stages(case.time.integrator.unwrap_or(Integrator::ForwardEuler));
+        let integrator = case.time.integrator.expect("a case with a rate of change has an integrator");
+        let stages = integrator::stages(integrator);
         let reach = physics.reach(Order::Full).max(physics.reach(Order::First));
         Evolution {
             physics,

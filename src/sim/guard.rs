@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::physics::Physics;
 use crate::error::{Error, Kind};
-use crate::field::{Block, Component, Observe, Record, Scalar};
+use crate::field::{Block, Component, Observe, Record};
 use crate::grid::{Cell, Grid, Vector};
 
 /// What the guard saw in some cells: combined, it speaks for all of them.
@@ -71,13 +71,8 @@ impl<'a, P: Physics<N>, const N: usize> Guard<'a, P, N> {
         let components = P::components();
         let value = describe(u, &components);
         let place = format!("in cell {:?} at {:?}", cell.0, grid.centre(cell).0);
-        if !u.all_finite() {
-            let mut bad = String::new();
-            u.store(|c, x| {
-                if !x.is_finite() && bad.is_empty() {
-                    bad = format!("field {} is {x}", components[c].name);
-                }
-            });
+        if let Some((c, x)) = u.first_not_finite() {
+            let bad = format!("field {} is {x}", components[c].name);
             return Some(
                 Error::new(Kind::State, format!("{bad} {place}; the state there is {value}"))
                     .hint("a smaller time.cfl or time.step, or a finer grid, may keep the scheme stable"),

@@ -36,7 +36,7 @@ pub mod run;
 pub mod stops;
 mod totals;
 
-pub use chronicle::{Beginning, Monitor};
+pub use chronicle::{Beginning, Monitor, Unwatched};
 pub use clock::Instant;
 pub use domain::Domain;
 pub use driver::Simulation;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::clock::Instant;
 use super::stops::Stops;
 use crate::checkpoint::Fence;
+use crate::error::Result;
 use crate::rundir::{Heartbeat, Lease, Orders, RunDirectory};
 
 /// How a run ended, if not with an error.
@@ -49,6 +50,26 @@ pub struct Run {
 }
 
 impl Run {
+    /// A run that goes on from what its directory has, without a supervisor and without signals: for loops of one's own and
+    /// for tests. It holds no lease, so see to it that nobody else runs there.
+    ///
+    /// # Errors
+    /// If the directory, which must exist, cannot be written to.
+    pub fn unsupervised(program: &str, directory: RunDirectory, rank: usize) -> Result<Self> {
+        let orders = Orders::from_environment(&directory)?;
+        Ok(Run {
+            program: program.into(),
+            case_directory: directory.root().into(),
+            heartbeat: Heartbeat::start(&directory, rank, &orders)?,
+            directory,
+            start: Start::Continue,
+            orders,
+            epoch: 1,
+            lease: None,
+            stops: Stops::never(),
+        })
+    }
+
     /// Keeps a run that lost its directory to another from committing.
     pub(super) fn fence(&self) -> Option<Fence> {
         let lease = self.lease.clone()?;

@@ -10,8 +10,8 @@ use steadfast::error::{Error, Kind};
 use steadfast::farm::{Farm, Tasks};
 use steadfast::field::Record;
 use steadfast::grid::{Cell, Vector};
-use steadfast::rundir::{Event, Heartbeat, Orders, RunDirectory, Status};
-use steadfast::sim::{Beginning, Domain, Monitor, Outcome, Program, Progress, Run, Simulation, Start, Step, Stops};
+use steadfast::rundir::RunDirectory;
+use steadfast::sim::{Domain, Outcome, Program, Progress, Run, Simulation, Step, Unwatched};
 
 /// What can be wrong.
 pub const WRONGS: [&str; 9] = [
@@ -94,14 +94,6 @@ impl Tasks<1> for Squares {
     }
 }
 
-struct Silence;
-
-impl Monitor for Silence {
-    fn started(&mut self, _: &Beginning) {}
-    fn moved(&mut self, _: &Status) {}
-    fn happened(&mut self, _: &Event) {}
-}
-
 /// Runs a program with something wrong in it, and looks at what becomes of it.
 pub fn run(wrong: &str) -> ExitCode {
     let mpi = Mpi::start().expect("MPI starts");
@@ -157,18 +149,7 @@ where
         kind: P::State::kind(),
     };
     let (case, program) = check::<P>(&source, &subject)?;
-    let orders = Orders::from_environment(&directory)?;
-    let run = Run {
-        program: "program".into(),
-        case_directory: directory.root().into(),
-        heartbeat: Heartbeat::start(&directory, world.rank(), &orders)?,
-        directory,
-        start: Start::Continue,
-        orders,
-        epoch: 1,
-        lease: None,
-        stops: Stops::never(),
-    };
-    let mut monitor = Silence;
+    let run = Run::unsupervised("program", directory, world.rank())?;
+    let mut monitor = Unwatched;
     Simulation::new(world, case, program, run, &mut monitor)?.run()
 }
