@@ -20,6 +20,8 @@ pub enum Kind {
     Case,
     /// The state of the simulation is not finite or not admissible.
     State,
+    /// A message or the memory of a block is not what it was: a bit has flipped, and another try may well succeed.
+    Corruption,
     /// A checkpoint or another file is damaged or belongs to another run.
     Checkpoint,
     /// The operating system or a file system refused something.
@@ -92,6 +94,11 @@ impl Error {
     /// The class of the error.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The rank that it happened on, if that is known.
+    pub fn rank(&self) -> Option<usize> {
+        self.rank
     }
 
     /// What happened, without place and hint.

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::config::{Recovery, Source};
+use crate::config::{Bounds, Recovery, Source};
 use crate::error::{Error, Result};
 use crate::rundir::{RunDirectory, case_in};
-use crate::supervise::{Launcher, Plan, launcher, supervise};
+use crate::supervise::{Launcher, Nodes, Plan, launcher, supervise};
 
 /// Run a program on N ranks, and bring it back after failures.
 ///
@@ -31,6 +31,14 @@ pub struct Args {
     #[arg(long = "launcher-arg", value_name = "OPTION", allow_hyphen_values = true)]
     launcher_arguments: Vec<OsString>,
 
+    /// The hosts to place the ranks on, each with the ranks that it takes, as in node1:2,node2:2,node3:2; what is too many
+    /// is spare [default: the launcher's own choice].
+    ///
+    /// A host that falls silent, or on which ranks fail twice, is then passed over for a spare one; without spare ones the
+    /// run goes on with fewer ranks, if the case's recovery.fewest_ranks allows it.
+    #[arg(long, value_name = "LIST")]
+    hosts: Option<String>,
+
     /// The run directory [default: the program's own --dir, STEADFAST_DIR, or NAME.run for NAME.toml].
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -43,8 +51,8 @@ pub struct Args {
     /// Take ranks that compute for hung when they do not move for so long [default: the case's recovery.hang_after, or
     /// 10].
     ///
-    /// A model whose steps take long is waited for ten times as long as its longest step so far; starting and reading
-    /// may take 6 times, writing 18 times as long.
+    /// A model whose steps take long is waited for ten times as long as its longest step so far, up to the case's
+    /// recovery.hang_after.at_most; starting and reading may take 6 times, writing 18 times as long.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     hang_after: Option<Duration>,
 
@@ -68,14 +76,27 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             .hint("name it with its path, as in ./target/release/heat")
     })?;
     let recovery = recovery(&args.command)?;
+    let ranks = args.ranks as usize;
+    let nodes = args.hosts.as_deref().map(Nodes::parse).transpose()?.unwrap_or_default();
+    if args.hosts.is_some() && nodes.slots() < ranks {
+        let (hosts, slots) = (args.hosts.as_deref().unwrap_or_default(), nodes.slots());
+        return Err(Error::case(format!("--hosts {hosts} takes {slots} ranks, but -n asks for {ranks}"))
+            .hint("name more hosts, or say how many ranks each takes: --hosts node1:2,node2:2"));
+    }
     let plan = Plan {
         launcher: Launcher::choose(&args.launcher, &program)?,
         launcher_arguments: args.launcher_arguments.clone(),
-        ranks: args.ranks as usize,
+        ranks,
         directory: absolute(&directory(args.dir.as_deref(), &args.command)?)?,
         command: std::iter::once(program.into()).chain(args.command[1..].iter().cloned()).collect(),
         failures_allowed: args.max_failures_without_progress.unwrap_or(recovery.failures_without_progress),
-        hang_after: args.hang_after.unwrap_or(recovery.hang_after),
+        fewest_ranks: recovery.fewest_ranks.unwrap_or(ranks).min(ranks),
+        nodes,
+        hang_after: match args.hang_after {
+            Some(at_least) => Bounds { at_least, at_most: recovery.hang_after.at_most.max(at_least) },
+            None => recovery.hang_after,
+        },
+        stop_signals: recovery.stop_signals,
         grace: args.grace,
     };
     eprintln!("steadfast: run directory {}", plan.directory.root().display());
@@ -146,7 +167,7 @@ mod tests {
         std::fs::write(&case, "[recovery]\nhang_after = '3 s'\nfailures_without_progress = 7\n").unwrap();
         let command = |last: &str| ["heat", "run", &case.to_string_lossy(), last].map(OsString::from);
         let read = recovery(&command("--set=recovery.hang_after=5 s")).unwrap();
-        assert_eq!((read.hang_after, read.failures_without_progress), (Duration::from_secs(5), 7));
+        assert_eq!((read.hang_after.at_least, read.failures_without_progress), (Duration::from_secs(5), 7));
         assert_eq!(recovery(&command("--set=recovery.hang_after=soon")).unwrap_err().exit_code(), 2);
         assert_eq!(recovery(&["heat".into()]).unwrap().failures_without_progress, 3);
     }

@@ -2,7 +2,7 @@
 
 use super::progress::Progress;
 use super::show;
-use crate::rundir::{Event, Status};
+use crate::rundir::{Checkpointing, Event, Status};
 use crate::sim::{Beginning, Monitor};
 
 /// A monitor that shows the beginning, the progress, what happens, and the end.
@@ -10,17 +10,19 @@ pub(super) struct ScreenMonitor {
     progress: Option<Progress>,
     /// Cell updates per second, as last heard.
     rate: f64,
+    /// What saving has come to, as last heard.
+    checkpointing: Option<Checkpointing>,
 }
 
 impl ScreenMonitor {
     /// A monitor that begins to show when the run begins.
     pub fn new() -> Self {
-        ScreenMonitor { progress: Some(Progress::start()), rate: 0.0 }
+        ScreenMonitor { progress: Some(Progress::start()), rate: 0.0, checkpointing: None }
     }
 
     /// A monitor that shows warnings and nothing else.
     pub fn quiet() -> Self {
-        ScreenMonitor { progress: None, rate: 0.0 }
+        ScreenMonitor { progress: None, rate: 0.0, checkpointing: None }
     }
 
     fn say(&mut self, text: &str) {
@@ -46,7 +48,7 @@ impl Monitor for ScreenMonitor {
     }
 
     fn moved(&mut self, status: &Status) {
-        self.rate = status.rate;
+        (self.rate, self.checkpointing) = (status.rate, status.checkpointing);
         if let Some(progress) = &mut self.progress {
             progress.update(status);
         }
@@ -64,7 +66,10 @@ impl Monitor for ScreenMonitor {
                 }
             }
             Event::Finished { .. } | Event::Stopped { .. } => match self.progress.take() {
-                Some(progress) => progress.finish(&format!("{event}; {}cells/s on average", show::rate(self.rate))),
+                Some(progress) => {
+                    let saving = self.checkpointing.map_or_else(String::new, |saving| format!("; {saving}"));
+                    progress.finish(&format!("{event}; {}cells/s on average{saving}", show::rate(self.rate)))
+                }
                 None => log::info!("{event}"),
             },
             // The progress tells the age of the newest one.

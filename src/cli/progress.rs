@@ -152,6 +152,7 @@ mod tests {
             rate: 5.12e8,
             eta: Some(200.0),
             last_checkpoint: Some(LastCheckpoint { step: 12_000, at: updated - Duration::from_secs(12) }),
+            checkpointing: None,
             attempt: 1,
             updated,
         }

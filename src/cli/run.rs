@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::monitor::ScreenMonitor;
 use super::program::{Make, program_name};
 use crate::comm::{Communicator, Mpi, install_panic_hook};
-use crate::config::{Case, Source, parse_duration};
+use crate::config::{Case, Source, StopSignal, parse_duration};
 use crate::error::{Error, Kind, Result};
 use crate::rundir::{Event, Heartbeat, Journal, Lease, Orders, RunDirectory};
 use crate::sim::{Outcome, Program, Run, Simulation, Start, Stops};
@@ -113,7 +113,7 @@ impl Launch<'_> {
         let journals = comm.is_root() && (taken.is_ok() || orders.supervised());
         let mut monitor = if args.quiet || !comm.is_root() { ScreenMonitor::quiet() } else { ScreenMonitor::new() };
         let begun = taken.and_then(|(case, program, lease)| {
-            let run = self.begin(directory, orders, lease)?;
+            let run = self.begin(directory, orders, lease, &case.recovery.stop_signals)?;
             Simulation::<P, N>::new(comm, case, program, run, &mut monitor)
         });
         let simulation = begun.inspect_err(|error| {
@@ -135,11 +135,17 @@ impl Launch<'_> {
     }
 
     /// Shows this rank alive, and gathers what the simulation must know of its surroundings.
-    fn begin(&self, directory: RunDirectory, orders: Orders, lease: Option<Arc<Lease>>) -> Result<Run> {
+    fn begin(
+        &self,
+        directory: RunDirectory,
+        orders: Orders,
+        lease: Option<Arc<Lease>>,
+        signals: &[StopSignal],
+    ) -> Result<Run> {
         let Launch { args, comm, source } = self;
         let epoch = comm.broadcast(0, lease.as_ref().map(|lease| lease.epoch()))?;
         let heartbeat = comm.vote(Heartbeat::start(&directory, comm.rank(), &orders))?;
-        let stops = comm.vote(Stops::listen(heartbeat.stop_flag(), args.time_limit))?;
+        let stops = comm.vote(Stops::listen(signals, heartbeat.stop_flag(), args.time_limit))?;
         let start = if args.fresh { Start::Fresh } else { Start::Continue };
         Ok(Run {
             program: program_name(),

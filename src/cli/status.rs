@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::show;
 use crate::error::Result;
-use crate::rundir::{CheckpointEntry, Entry, Event, Finished, Holder, Journal, Lease, RunDirectory, State, Status};
+use crate::rundir::{CheckpointEntry, Entry, Finished, Holder, Journal, Lease, RunDirectory, State, Status, Tally};
 
 /// How many of the last events are shown.
 const LAST_EVENTS: usize = 5;
@@ -35,8 +35,8 @@ struct Report {
     status: Option<Status>,
     newest_checkpoint: Option<u64>,
     checkpoints: usize,
-    attempts: usize,
-    failures: usize,
+    attempts: u32,
+    failures: u32,
     ranks: Option<Holder>,
     supervisor: Option<Holder>,
     finished: Option<Finished>,
@@ -62,6 +62,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 impl Report {
     fn of(run: &RunDirectory, checkpoints: &[CheckpointEntry]) -> Result<Report> {
         let journal = Journal::read(run)?;
+        let tally = Tally::of(&journal);
         let status = Status::read(run)?;
         let finished = Finished::read(run)?;
         let ranks = Lease::holder_of(&run.lease());
@@ -72,8 +73,8 @@ impl Report {
             status,
             newest_checkpoint: checkpoints.first().map(|entry| entry.step),
             checkpoints: checkpoints.len(),
-            attempts: attempts(&journal),
-            failures: failures(&journal),
+            attempts: tally.attempts,
+            failures: tally.failures,
             ranks,
             supervisor,
             finished,
@@ -96,6 +97,9 @@ impl Report {
             }
         }
         lines.push(("checkpoint", checkpoint(newest, self.checkpoints)));
+        if let Some(checkpointing) = self.status.as_ref().and_then(|status| status.checkpointing) {
+            lines.push(("checkpointing", checkpointing.to_string()));
+        }
         lines.push(("attempts", format!("{}, of which {} failed", self.attempts, self.failures)));
         lines.push(("ranks", holder(self.ranks.as_ref())));
         lines.push(("supervisor", holder(self.supervisor.as_ref())));
@@ -130,30 +134,6 @@ fn state(status: Option<&Status>, finished: bool, ranks: bool, supervisor: bool)
         Some(state) => state.name(),
         None => "idle",
     }
-}
-
-/// Attempts that left a trace.
-fn attempts(journal: &[Entry]) -> usize {
-    let mut numbers: Vec<u32> = journal.iter().map(|entry| entry.attempt).filter(|&attempt| attempt > 0).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    numbers.len()
-}
-
-/// Attempts that ended, and neither finished nor stopped as they were asked to.
-fn failures(journal: &[Entry]) -> usize {
-    let good = |number: u32| {
-        let mut events = journal.iter().filter(|entry| entry.attempt == number).map(|entry| &entry.event);
-        events.any(|event| match event {
-            Event::Finished { .. } | Event::Stopped { .. } => true,
-            Event::Decision { what, .. } => what == "finished",
-            _ => false,
-        })
-    };
-    let ended = |event: &Event| matches!(event, Event::AttemptEnded { .. } | Event::Failed { .. });
-    let mut numbers: Vec<u32> = journal.iter().filter(|entry| ended(&entry.event)).map(|entry| entry.attempt).collect();
-    numbers.dedup();
-    numbers.into_iter().filter(|&number| !good(number)).count()
 }
 
 fn time(status: &Status) -> String {
@@ -194,25 +174,5 @@ mod tests {
         assert_eq!(state(None, true, false, true), "finished");
         assert_eq!(state(None, false, false, true), "waiting");
         assert_eq!(state(None, false, false, false), "idle");
-    }
-
-    #[test]
-    fn attempts_and_failures_are_counted_by_the_journal() {
-        let room = tempfile::tempdir().unwrap();
-        let run = RunDirectory::new(room.path());
-        let ended = || Event::AttemptEnded { outcome: "x".into(), step: 1 };
-        for (attempt, event) in [
-            (1, ended()),
-            (1, Event::Decision { what: "relaunch".into(), why: "x".into() }),
-            (2, Event::Failed { error: crate::Error::case("x") }),
-            (2, ended()),
-            (3, Event::Finished { step: 1, time: 1.0, hash: "0".into() }),
-            (3, ended()),
-            (4, Event::StopRequested { reason: "x".into() }),
-        ] {
-            Journal::new(&run, attempt).append(event);
-        }
-        let journal = Journal::read(&run).unwrap();
-        assert_eq!((attempts(&journal), failures(&journal)), (4, 2));
     }
 }

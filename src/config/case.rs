@@ -153,12 +153,23 @@ pub enum Thing {
 /// When the state is saved, how many are kept, and how they are verified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
-    /// When a checkpoint is due.
-    pub every: Schedule,
+    /// When a checkpoint is due; by measurement, within [`interval`](Self::interval), if the case leaves it open.
+    pub every: Option<Schedule>,
+    /// The bounds of the interval that follows from measurement.
+    pub interval: Bounds,
     /// How many good ones are kept, at least 2.
     pub keep: usize,
     /// What is read back before a checkpoint counts.
     pub verify: Verify,
+}
+
+/// The bounds of a span of wall time that follows from measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The shortest.
+    pub at_least: Duration,
+    /// The longest.
+    pub at_most: Duration,
 }
 
 /// What of a checkpoint is read back and compared with its checksums before it counts.
@@ -207,10 +218,56 @@ impl Word for Exchange {
 /// What the supervisor puts up with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recovery {
-    /// A rank that shows no life for so long counts as hung.
-    pub hang_after: Duration,
+    /// Ranks that compute and do not move for so long count as hung: ten times the longest step, within these bounds.
+    pub hang_after: Bounds,
     /// After so many failures without a new good checkpoint between them the run stops.
     pub failures_without_progress: u32,
+    /// The fewest ranks that the run may go on with when nodes are lost; none if it needs as many as were asked for.
+    pub fewest_ranks: Option<usize>,
+    /// The signals at which the run saves and stops.
+    pub stop_signals: Vec<StopSignal>,
+}
+
+/// A signal at which a run saves and stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignal {
+    /// What batch systems, preemption and `kill` send.
+    Term,
+    /// Ctrl-C; a second one ends the run at once.
+    Int,
+    /// The usual warning of a batch system.
+    Usr1,
+    /// The other warning of a batch system.
+    Usr2,
+    /// The terminal is gone.
+    Hup,
+}
+
+impl StopSignal {
+    /// Those that a case listens to if it does not say.
+    pub const DEFAULT: [StopSignal; 3] = [StopSignal::Term, StopSignal::Int, StopSignal::Usr1];
+
+    /// The system's number for it.
+    pub fn number(self) -> i32 {
+        match self {
+            StopSignal::Term => signal_hook::consts::SIGTERM,
+            StopSignal::Int => signal_hook::consts::SIGINT,
+            StopSignal::Usr1 => signal_hook::consts::SIGUSR1,
+            StopSignal::Usr2 => signal_hook::consts::SIGUSR2,
+            StopSignal::Hup => signal_hook::consts::SIGHUP,
+        }
+    }
+}
+
+impl Word for StopSignal {
+    const CHOICE: &'static str = "a signal to stop at";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("SIGTERM", StopSignal::Term),
+        ("SIGINT", StopSignal::Int),
+        ("SIGUSR1", StopSignal::Usr1),
+        ("SIGUSR2", StopSignal::Usr2),
+        ("SIGHUP", StopSignal::Hup),
+    ];
 }
 
 impl Case {

@@ -1,16 +1,13 @@
 //! As written → as checked: reads every key once, holds it against its rule, and fills in the defaults.
 
-use std::time::Duration;
-
 use serde::de::DeserializeOwned;
 
 use super::boundary::{AXES, read_boundaries};
-use super::case::{
-    Case, Checkpoint, Exchange, InitialFile, Integrator, Output, Recovery, Run, StepSize, Thing, Time, Verify,
-};
+use super::case::{Case, Exchange, InitialFile, Integrator, Output, Recovery, Run, StepSize, Thing, Time};
 use super::keys::{Document, Table, Value};
 use super::model::read_model;
-use super::schedule::{Schedule, read_duration};
+use super::recovery::{check_checkpoint, check_recovery};
+use super::schedule::Schedule;
 use super::scheme::{SCHEME_KEYS, check_scheme};
 use super::source::Source;
 use crate::error::Result;
@@ -28,9 +25,9 @@ pub(super) const KEYS: [(&str, &[&str]); 10] = [
     ("scheme", &SCHEME_KEYS),
     ("time", &["end", "cfl", "step", "integrator", "max_steps"]),
     ("output", &["what", "fields", "every"]),
-    ("checkpoint", &["every", "keep", "verify"]),
+    ("checkpoint", &["every", "interval", "keep", "verify"]),
     ("run", &["threads", "sweeps_per_exchange", "exchange"]),
-    ("recovery", &["hang_after", "failures_without_progress"]),
+    ("recovery", &["hang_after", "failures_without_progress", "fewest_ranks", "stop_signals"]),
 ];
 
 /// The most cells of a grid, so that cells and bytes can be counted in 64 bits.
@@ -153,7 +150,7 @@ pub fn check<M: DeserializeOwned>(source: &Source, subject: &Subject<'_>) -> Res
         scheme,
         time: check_time(&section(&root, "time")?, &rules)?,
         outputs: check_outputs(&root, &[components, derived].concat(), components.len(), &rules)?,
-        checkpoint: check_checkpoint(&section(&root, "checkpoint")?, &rules)?,
+        checkpoint: check_checkpoint(&section(&root, "checkpoint")?, |every| rules.schedule(every))?,
         run: check_run(&section(&root, "run")?, family)?,
         recovery: check_recovery(&section(&root, "recovery")?)?,
     };
@@ -419,21 +416,6 @@ fn check_fields(fields: &Value<'_>, components: &[Component]) -> Result<Vec<usiz
     if numbers.is_empty() { Err(fields.wrong("is empty; leave it out for all components")) } else { Ok(numbers) }
 }
 
-fn check_checkpoint(checkpoint: &Table<'_>, rules: &TimeRules) -> Result<Checkpoint> {
-    let every = checkpoint.get("every").map(|every| rules.schedule(&every)).transpose()?;
-    let keep = checkpoint.get("keep").map_or(Ok(2), |value| match value.whole(0)? {
-        0 | 1 => {
-            Err(value.wrong("is too few; it must be at least 2: if the newest is damaged, the one before it is used"))
-        }
-        keep => Ok(keep as usize),
-    })?;
-    Ok(Checkpoint {
-        every: every.unwrap_or(Schedule::Wall(Duration::from_secs(600))),
-        keep,
-        verify: checkpoint.get("verify").map_or(Ok(Verify::All), |value| value.word())?,
-    })
-}
-
 fn check_run(run: &Table<'_>, family: Family) -> Result<Run> {
     let count = |key, most| {
         run.get(key).map_or(Ok(1), |value| match value.whole(1)? {
@@ -449,15 +431,5 @@ fn check_run(run: &Table<'_>, family: Family) -> Result<Run> {
         threads: count("threads", MOST_THREADS)?,
         sweeps_per_exchange,
         exchange: run.get("exchange").map_or(Ok(Exchange::Neighbourhood), |value| value.word())?,
-    })
-}
-
-fn check_recovery(recovery: &Table<'_>) -> Result<Recovery> {
-    let failures = recovery.get("failures_without_progress").map_or(Ok(3), |value| {
-        u32::try_from(value.whole(1)?).map_err(|_| value.wrong("is too large; the most is 2^32 - 1"))
-    })?;
-    Ok(Recovery {
-        hang_after: recovery.get("hang_after").map_or(Ok(Duration::from_secs(10)), |value| read_duration(&value))?,
-        failures_without_progress: failures,
     })
 }

@@ -66,14 +66,17 @@
 //! | `output.what` | in each `[[output]]`: `"fields"` or `"totals"` | needed | no |
 //! | `output.fields` | in each `[[output]]` of fields: components of the state, or what the model derives from it | all of the state | no |
 //! | `output.every` | in each `[[output]]`: a schedule, see below | needed | only if `exact` |
-//! | `checkpoint.every` | a schedule | `{ wall = "10 min" }` | only if `exact` |
+//! | `checkpoint.every` | a schedule, or `"auto"`: as the measured cost of a checkpoint and the failures seen advise | `"auto"` | only if `exact` |
+//! | `checkpoint.interval` | the bounds of `"auto"` | `{ at_least = "10 s", at_most = "1 h" }` | no |
 //! | `checkpoint.keep` | how many good ones are kept, at least 2 | 2 | no |
 //! | `checkpoint.verify` | what is read back before one counts: `"all"`, `"sample"` or `"none"` | `"all"` | no |
 //! | `run.threads` | threads of each rank | 1 | no |
 //! | `run.sweeps_per_exchange` | sweeps between two exchanges of halos | 1 | no |
 //! | `run.exchange` | `"neighbourhood"` or `"point_to_point"` | `"neighbourhood"` | no |
-//! | `recovery.hang_after` | wall time without a sign of life after which a rank counts as hung | `"10 s"` | no |
+//! | `recovery.hang_after` | wall time without progress after which ranks that compute count as hung: ten times the longest step seen, within these bounds; or the lower bound alone, as in `"30 s"` | `{ at_least = "10 s", at_most = "10 min" }` | no |
 //! | `recovery.failures_without_progress` | failures without a new checkpoint after which the run stops | 3 | no |
+//! | `recovery.fewest_ranks` | the fewest ranks to go on with when nodes are lost | as many as were asked for | no |
+//! | `recovery.stop_signals` | the signals at which the run saves and stops: of `"SIGTERM"`, `"SIGINT"`, `"SIGUSR1"`, `"SIGUSR2"` and `"SIGHUP"` | the first three | no |
 //!
 //! **Boundaries.** `"periodic"` for both faces of an axis; else, for both or for `low` and `high` each, `"outflow"`,
 //! `"reflecting"`, `{ fixed_value = 1.0 }` or `{ fixed_gradient = 0.0 }`, where a number is for all components and a table,
@@ -101,6 +104,7 @@ mod check;
 mod explain;
 mod keys;
 mod model;
+mod recovery;
 mod schedule;
 mod scheme;
 mod source;
@@ -109,8 +113,8 @@ mod tests;
 mod written;
 
 pub use case::{
-    Case, Checkpoint, Exchange, InitialFile, Integrator, Interpolation, Output, Recovery, Run, StepSize, Thing, Time,
-    Verify,
+    Bounds, Case, Checkpoint, Exchange, InitialFile, Integrator, Interpolation, Output, Recovery, Run, StepSize,
+    StopSignal, Thing, Time, Verify,
 };
 pub use check::{Family, Subject, check};
 pub use keys::Word;

@@ -82,12 +82,18 @@ exchange = "point_to_point"
 [recovery]
 hang_after = "30 s"
 failures_without_progress = 5
+fewest_ranks = 2
+stop_signals = ["SIGUSR2", "SIGTERM"]
 "#;
 
 const LEAST: &str = "[grid]\ncells = [8]\n[model]\ndiffusivity = 1.0\n[time]\nend = 0\ncfl = 0.4\n";
 
 fn components() -> Vec<Component> {
     vec![Component::scalar("u", "K"), Component::scalar("v", "K")]
+}
+
+fn seconds(at_least: u64, at_most: u64) -> Bounds {
+    Bounds { at_least: Duration::from_secs(at_least), at_most: Duration::from_secs(at_most) }
 }
 
 fn heat(text: &str) -> Result<(Case, Heat), Error> {
@@ -122,10 +128,23 @@ fn a_full_case_is_read_as_written() {
     assert_eq!(case.outputs[1], Output { thing: Thing::Totals, every: Schedule::Steps(10) });
     assert_eq!(
         case.checkpoint,
-        Checkpoint { every: Schedule::Wall(Duration::from_secs(300)), keep: 3, verify: Verify::Sample }
+        Checkpoint {
+            every: Some(Schedule::Wall(Duration::from_secs(300))),
+            interval: seconds(10, 3600),
+            keep: 3,
+            verify: Verify::Sample
+        }
     );
     assert_eq!(case.run, Run { threads: 2, sweeps_per_exchange: 4, exchange: Exchange::PointToPoint });
-    assert_eq!(case.recovery, Recovery { hang_after: Duration::from_secs(30), failures_without_progress: 5 });
+    assert_eq!(
+        case.recovery,
+        Recovery {
+            hang_after: seconds(30, 600),
+            failures_without_progress: 5,
+            fewest_ranks: Some(2),
+            stop_signals: vec![StopSignal::Usr2, StopSignal::Term],
+        }
+    );
     assert_eq!(case.grid::<3>().unwrap().cells(), [64, 32, 16]);
     assert!(case.grid::<2>().is_err());
 }
@@ -137,12 +156,17 @@ fn the_least_case_gets_the_defaults_of_the_documentation() {
     assert_eq!((case.periodic, case.initial, case.outputs), (vec![true], None, vec![]));
     assert_eq!(case.time.integrator, Some(Integrator::SspRk2));
     assert_eq!(case.time.end, 0.0);
-    assert_eq!(
-        case.checkpoint,
-        Checkpoint { every: Schedule::Wall(Duration::from_secs(600)), keep: 2, verify: Verify::All }
-    );
+    assert_eq!(case.checkpoint, Checkpoint { every: None, interval: seconds(10, 3600), keep: 2, verify: Verify::All });
     assert_eq!(case.run, Run { threads: 1, sweeps_per_exchange: 1, exchange: Exchange::Neighbourhood });
-    assert_eq!(case.recovery, Recovery { hang_after: Duration::from_secs(10), failures_without_progress: 3 });
+    assert_eq!(
+        case.recovery,
+        Recovery {
+            hang_after: seconds(10, 600),
+            failures_without_progress: 3,
+            fewest_ranks: None,
+            stop_signals: StopSignal::DEFAULT.to_vec(),
+        }
+    );
 }
 
 #[test]
@@ -291,6 +315,11 @@ fn every_wrong_value_is_explained_with_line_key_value_and_rule() {
             "heat.toml:44: recovery.hang_after = \"30\" is no span of time",
         ),
         ("failures_without_progress = 5", "failures_without_progress = 0", "must be at least 1"),
+        ("fewest_ranks = 2", "fewest_ranks = 0", "recovery.fewest_ranks = 0 must be at least 1"),
+        ("\"SIGUSR2\"", "\"SIGKILL\"", "recovery.stop_signals.0 = \"SIGKILL\" is not a signal to stop at"),
+        ("\"30 s\"", "{ at_least = \"2 min\", at_most = \"1 min\" }", "at_least = 2 min is above at_most = 1 min"),
+        ("keep = 3", "interval = { at_most = \"1 h\" }", "is of no use beside a schedule"),
+        ("every = { wall = \"5 min\" }", "interval = { at_most = \"1 s\" }", "at_least = 10 s is above at_most = 1 s"),
         (
             "title = \"Heat conduction in a bar\"",
             "titel = \"x\"",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::boundary::write_boundaries;
-use super::case::{Case, StepSize, Thing};
+use super::case::{Bounds, Case, StepSize, Thing};
 use super::keys::Word;
 use super::schedule::{Schedule, write_duration};
 use super::scheme::write_scheme;
@@ -37,7 +37,13 @@ impl Case {
         });
         case.insert("output".into(), Value::Array(outputs.collect()));
         let checkpoint = entry(&mut case, "checkpoint");
-        checkpoint.insert("every".into(), self.checkpoint.every.written());
+        match self.checkpoint.every {
+            Some(every) => checkpoint.insert("every".into(), every.written()),
+            None => {
+                checkpoint.insert("every".into(), "auto".into());
+                checkpoint.insert("interval".into(), write_bounds(self.checkpoint.interval))
+            }
+        };
         checkpoint.insert("keep".into(), count(self.checkpoint.keep));
         checkpoint.insert("verify".into(), self.checkpoint.verify.word().into());
         let run = entry(&mut case, "run");
@@ -45,9 +51,12 @@ impl Case {
         run.insert("sweeps_per_exchange".into(), count(self.run.sweeps_per_exchange));
         run.insert("exchange".into(), self.run.exchange.word().into());
         let recovery = entry(&mut case, "recovery");
-        recovery.insert("hang_after".into(), write_duration(self.recovery.hang_after).into());
+        recovery.insert("hang_after".into(), write_bounds(self.recovery.hang_after));
         let failures = Value::Integer(self.recovery.failures_without_progress.into());
         recovery.insert("failures_without_progress".into(), failures);
+        recovery.extend(self.recovery.fewest_ranks.map(|ranks| ("fewest_ranks".into(), count(ranks))));
+        let signals: Vec<Value> = self.recovery.stop_signals.iter().map(|signal| signal.word().into()).collect();
+        recovery.insert("stop_signals".into(), signals.into());
         toml(&case)
     }
 
@@ -116,7 +125,7 @@ impl Case {
 
     /// The intervals at whose multiples steps must end: they shorten steps, and so change the bits.
     fn exact_times(&self) -> Vec<f64> {
-        let schedules = self.outputs.iter().map(|output| output.every).chain([self.checkpoint.every]);
+        let schedules = self.outputs.iter().map(|output| output.every).chain(self.checkpoint.every);
         let exact = |schedule| match schedule {
             Schedule::Time { interval, exact: true } => Some(interval),
             _ => None,
@@ -134,6 +143,11 @@ const EXACT: &str = "exact_every";
 fn entry<'t>(case: &'t mut Table, name: &str) -> &'t mut Table {
     let entry = case.entry(name).or_insert_with(|| Table::new().into());
     entry.as_table_mut().expect("the sections of a case are tables")
+}
+
+fn write_bounds(bounds: Bounds) -> Value {
+    let write = |duration| Value::from(write_duration(duration));
+    Table::from_iter([("at_least".into(), write(bounds.at_least)), ("at_most".into(), write(bounds.at_most))]).into()
 }
 
 fn count(number: usize) -> Value {

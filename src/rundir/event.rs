@@ -40,6 +40,15 @@ pub enum Event {
         /// How long the sweeps stood still for it, in seconds.
         stall: f64,
     },
+    /// The time between two checkpoints was chosen by measurement.
+    CheckpointInterval {
+        /// The chosen time, in seconds.
+        seconds: f64,
+        /// How long the sweeps stand for a checkpoint on the average, in seconds.
+        stall: f64,
+        /// The mean time between failures that is reckoned with, in seconds.
+        between_failures: f64,
+    },
     /// A checkpoint was looked at for a restart, and refused.
     CheckpointRejected {
         /// The file.
@@ -89,6 +98,9 @@ pub enum Event {
         launcher: String,
         /// How many ranks were asked for.
         ranks: usize,
+        /// The nodes that they were placed on, as `node:ranks`; none where the launcher knows.
+        #[serde(default)]
+        nodes: Vec<String>,
         /// The command line as it was called.
         command: Vec<String>,
     },
@@ -136,6 +148,21 @@ pub enum Event {
         /// For how long it did not move, in seconds.
         seconds: f64,
     },
+    /// A rank is slower than the others, which wait for it; the run goes on.
+    RankSlow {
+        /// The rank.
+        rank: usize,
+        /// Its node.
+        node: String,
+        /// Its process.
+        pid: u32,
+        /// In which step.
+        step: u64,
+        /// The part of the time in which it computes.
+        busy: f64,
+        /// The part of the time in which the others do, on the average.
+        others: f64,
+    },
     /// Somebody asked for a stop.
     StopRequested {
         /// Who or what asked.
@@ -158,6 +185,11 @@ impl fmt::Display for Event {
             Event::CheckpointCommitted { step, seconds, stall, .. } => {
                 write!(f, "the checkpoint of step {step} is committed after {seconds:.3} s (sweeps stood {stall:.3} s)")
             }
+            Event::CheckpointInterval { seconds, stall, between_failures } => write!(
+                f,
+                "a checkpoint every {seconds:.1} s loses least: it costs {stall:.3} s, and a failure is expected every {:.1} h",
+                between_failures / 3600.0
+            ),
             Event::CheckpointRejected { path, reason } => {
                 write!(f, "the checkpoint {} is refused: {reason}", path.display())
             }
@@ -182,6 +214,12 @@ impl fmt::Display for Event {
             Event::RankHung { rank, node, pid, phase, step, seconds } => write!(
                 f,
                 "rank {rank} on node {node} (pid {pid}) has not moved for {seconds:.1} s in step {step} (phase {phase})"
+            ),
+            Event::RankSlow { rank, node, pid, step, busy, others } => write!(
+                f,
+                "rank {rank} on node {node} (pid {pid}) is slow in step {step}: it computes {:.0} % of the time, the others {:.0} %",
+                100.0 * busy,
+                100.0 * others
             ),
             Event::StopRequested { reason } => write!(f, "asked to stop: {reason}"),
             Event::Unknown => write!(f, "something that this version does not know"),

@@ -153,7 +153,12 @@ mod tests {
             stopped(4),
             Event::Finished { step: 9, time: 1.0, hash: "00ff".into() },
             Event::Failed { error: Error::new(Kind::State, "u is not finite").on_rank(2).in_step(7) },
-            Event::AttemptLaunched { launcher: "mpirun".into(), ranks: 1, command: vec!["a\nb".into()] },
+            Event::AttemptLaunched {
+                launcher: "mpirun".into(),
+                ranks: 1,
+                nodes: Vec::new(),
+                command: vec!["a\nb".into()],
+            },
             Event::AttemptEnded { outcome: "code 1".into(), step: 8 },
             Event::Decision { what: "relaunch".into(), why: "budget".into() },
             Event::RankDied { rank: 1, node: "n".into(), pid: 7, phase: Phase::Sweep, step: 5, signal: Some(9) },

@@ -33,6 +33,7 @@ pub mod orders;
 pub mod record;
 mod replace;
 pub mod status;
+pub mod tally;
 
 pub use directory::{CheckpointEntry, RunDirectory, case_in, checkpoint_name, checkpoints_in, partial_of, step_of};
 pub use event::Event;
@@ -42,4 +43,5 @@ pub use journal::{Entry, Journal};
 pub use lease::{Holder, Lease};
 pub use orders::Orders;
 pub use record::{HeartbeatRecord, Phase};
-pub use status::{LastCheckpoint, State, Status, StatusBoard};
+pub use status::{Checkpointing, LastCheckpoint, State, Status, StatusBoard};
+pub use tally::Tally;

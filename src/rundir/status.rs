@@ -1,6 +1,7 @@
 //! What the run does now, for people and programs that look at it.
 
 use std::cell::Cell;
+use std::fmt;
 use std::io::ErrorKind;
 
 use jiff::Timestamp;
@@ -45,6 +46,29 @@ pub struct LastCheckpoint {
     pub at: Timestamp,
 }
 
+/// What saving came to in an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Checkpointing {
+    /// The time between two checkpoints, if it follows from measurement, in seconds.
+    pub interval: Option<f64>,
+    /// Checkpoints that were committed.
+    pub committed: u32,
+    /// How long the sweeps stood for them, in seconds.
+    pub stall: f64,
+    /// The same as a part of the time of the attempt.
+    pub share: f64,
+}
+
+impl fmt::Display for Checkpointing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(interval) = self.interval {
+            write!(f, "every {interval:.1} s by measurement, ")?;
+        }
+        let plural = if self.committed == 1 { "" } else { "s" };
+        write!(f, "{} committed checkpoint{plural} cost {:.2} % of the time", self.committed, 100.0 * self.share)
+    }
+}
+
 /// What rank 0 writes about once a second.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -74,6 +98,8 @@ pub struct Status {
     pub eta: Option<f64>,
     /// The newest checkpoint.
     pub last_checkpoint: Option<LastCheckpoint>,
+    /// What saving has come to in this attempt; none before the first checkpoint.
+    pub checkpointing: Option<Checkpointing>,
     /// The attempt.
     pub attempt: u32,
     /// When this was written.
@@ -148,9 +174,17 @@ mod tests {
             rate: 1e9,
             eta: None,
             last_checkpoint: Some(LastCheckpoint { step: 10, at: Timestamp::UNIX_EPOCH }),
+            checkpointing: Some(Checkpointing { interval: Some(60.0), committed: 3, stall: 0.25, share: 0.01 }),
             attempt: 1,
             updated: Timestamp::UNIX_EPOCH,
         }
+    }
+
+    #[test]
+    fn what_saving_came_to_is_told_in_a_sentence() {
+        let told = |interval| Checkpointing { interval, committed: 3, stall: 0.25, share: 0.0123 }.to_string();
+        assert_eq!(told(Some(58.8)), "every 58.8 s by measurement, 3 committed checkpoints cost 1.23 % of the time");
+        assert_eq!(told(None), "3 committed checkpoints cost 1.23 % of the time");
     }
 
     #[test]

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant as WallInstant};
 use jiff::Timestamp;
 
 use super::clock::Instant;
+use super::interval::Interval;
 use super::run::Run;
 use crate::checkpoint::Outcome as Written;
 use crate::comm::Communicator;
 use crate::config::Case;
 use crate::error::{Error, Result};
-use crate::rundir::{Event, Finished, Journal, LastCheckpoint, Phase, RunDirectory, State, Status, StatusBoard};
+use crate::rundir::{
+    Checkpointing, Event, Finished, Journal, LastCheckpoint, Phase, RunDirectory, State, Status, StatusBoard, Tally,
+};
 
 /// Watches a run from rank 0, to show it to a person.
 pub trait Monitor {
@@ -108,6 +111,7 @@ impl<'a> Chronicle<'a> {
                 rate: 0.0,
                 eta: None,
                 last_checkpoint: None,
+                checkpointing: None,
                 attempt: run.orders.attempt,
                 updated: Timestamp::now(),
             },
@@ -131,6 +135,12 @@ impl<'a> Chronicle<'a> {
     /// The wall time since this attempt began.
     pub fn elapsed(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    /// What the attempts before this one came to, as far as rank 0 can read it.
+    pub fn tally(&self) -> Tally {
+        let journal = self.head.as_ref().and_then(|_| Journal::read(&self.run.directory).ok());
+        Tally::of(&journal.unwrap_or_default())
     }
 
     /// What this rank does now.
@@ -209,6 +219,25 @@ impl<'a> Chronicle<'a> {
                 head.status.last_checkpoint = Some(LastCheckpoint { step: *step, at: Timestamp::now() });
             }
             head.tell(event);
+        }
+    }
+
+    /// What saving has come to, and a newly chosen interval if there is one.
+    pub fn reckoned(&mut self, interval: &mut Interval, by_measurement: bool) {
+        let elapsed = self.elapsed();
+        let Some(head) = &mut self.head else { return };
+        head.status.checkpointing = Some(Checkpointing {
+            interval: by_measurement.then(|| interval.now(elapsed).as_secs_f64()),
+            committed: interval.committed(),
+            stall: interval.total_cost().as_secs_f64(),
+            share: interval.total_cost().as_secs_f64() / elapsed.as_secs_f64(),
+        });
+        if let Some(chosen) = by_measurement.then(|| interval.news(elapsed)).flatten() {
+            head.tell(Event::CheckpointInterval {
+                seconds: chosen.as_secs_f64(),
+                stall: interval.cost().as_secs_f64(),
+                between_failures: interval.between_failures(elapsed).as_secs_f64(),
+            });
         }
     }
 

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::chronicle::{Beginning, Chronicle, Monitor};
 use super::clock::{Clock, Instant};
 use super::domain::Domain;
+use super::interval::Interval;
 use super::layout::{Layout, Memory};
 use super::outputs::Outputs;
 use super::program::{Activity, Program, Progress, Step};
@@ -40,6 +41,7 @@ pub struct Simulation<'a, P: Program<N>, const N: usize> {
     /// What all ranks together counted as worth a checkpoint when the last one was begun, or at first.
     saved_news: Option<u64>,
     checkpoint_clock: WallInstant,
+    interval: Interval,
     outputs: Outputs<<P::State as Record>::Scalar>,
     chronicle: Chronicle<'a>,
 }
@@ -84,7 +86,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         comm.vote(program.prepare(&domain, &run.case_directory))?;
         let mut chronicle = Chronicle::new(run, &case, comm, monitor);
 
-        let schedules = case.outputs.iter().map(|output| output.every).chain([case.checkpoint.every]);
+        let schedules = case.outputs.iter().map(|output| output.every).chain(case.checkpoint.every);
         let mut clock = Clock::new(&case.time, schedules);
         let (resumed_from, run_id, shared) = match restart::restore(&found, &mut domain, &mut chronicle)? {
             Some(header) => {
@@ -121,6 +123,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             fence: chronicle.run().fence(),
             tick: Some(chronicle.run().heartbeat.ticker()),
         });
+        let interval = Interval::new(case.checkpoint.interval, chronicle.tally());
         let (done, over) = (part_done(&clock, &progress), clock.is_over() || progress.finished);
         let began = chronicle.started(&run_id, &Beginning { resumed_from, ..beginning }, done, over);
         comm.vote(began)?;
@@ -139,6 +142,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             last_checkpoint: resumed_from,
             saved_news: None,
             checkpoint_clock: WallInstant::now(),
+            interval,
             outputs,
             chronicle,
         })
@@ -255,13 +259,21 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
     }
 
     fn checkpoint_wall_due(&self) -> bool {
-        matches!(self.case.checkpoint.every, Schedule::Wall(interval) if self.checkpoint_clock.elapsed() >= interval)
+        let interval = match self.case.checkpoint.every {
+            None => self.interval.now(self.chronicle.elapsed()),
+            Some(Schedule::Wall(interval)) => interval,
+            Some(_) => return false,
+        };
+        // What wall time asks for can wait for a slow disk; what steps or times ask for cannot.
+        self.checkpoint_clock.elapsed() >= interval && !self.checkpoints.is_pending()
     }
 
     /// Begins a checkpoint if one is due; the sweeps go on while it is written.
     fn checkpoint_if_due(&mut self, agreed: &Pulse) -> Result<()> {
         let wished = agreed.news > *self.saved_news.get_or_insert(agreed.news) && !self.checkpoints.is_pending();
-        let due = self.clock.is_due(&self.case.checkpoint.every) || agreed.wall_due & 1 == 1 || wished;
+        let due = self.case.checkpoint.every.is_some_and(|every| self.clock.is_due(&every))
+            || agreed.wall_due & 1 == 1
+            || wished;
         let saved = self.last_checkpoint == Some(self.clock.now());
         if due && !saved && !self.clock.is_over() && !agreed.finished {
             self.begin_checkpoint()?;
@@ -354,6 +366,10 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             self.last_checkpoint = Some(at);
         }
         self.chronicle.wrote(&written, at.time);
+        if let Written::Committed { stall, duration, .. } = &written {
+            self.interval.measured(*stall, *duration);
+            self.chronicle.reckoned(&mut self.interval, self.case.checkpoint.every.is_none());
+        }
         match written {
             Written::Discarded { error, .. } if error.kind() == Kind::Run => Err(error),
             _ => Ok(()),

@@ -24,6 +24,7 @@ mod finite_volume;
 mod guard;
 mod initial;
 mod integrator;
+mod interval;
 pub mod layout;
 pub mod model;
 mod outputs;

@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::config::StopSignal;
 use crate::error::{Error, Kind, Result};
-
-/// The signals that ask a run to save and to stop: preemption, Ctrl-C, and the warning of a batch system.
-const SIGNALS: [i32; 3] = [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGUSR1];
 
 /// The wishes to stop that this rank knows of. Ranks learn of them at different moments: a vote makes them one.
 #[derive(Debug, Clone, Default)]
@@ -23,11 +21,11 @@ impl Stops {
         Stops::default()
     }
 
-    /// Listens to SIGTERM, SIGINT and SIGUSR1, to a flag that others set, and to a limit of wall time.
+    /// Listens to these signals, to a flag that others set, and to a limit of wall time; a second SIGINT ends the process.
     ///
     /// # Errors
     /// If the signals cannot be listened to.
-    pub fn listen(request: Arc<AtomicBool>, limit: Option<Duration>) -> Result<Self> {
+    pub fn listen(signals: &[StopSignal], request: Arc<AtomicBool>, limit: Option<Duration>) -> Result<Self> {
         let signal = Arc::new(AtomicUsize::new(0));
         let interrupted = Arc::new(AtomicBool::new(false));
         let refused = |number: i32, cause: std::io::Error| {
@@ -35,10 +33,12 @@ impl Stops {
         };
         let interrupt = signal_hook::consts::SIGINT;
         // A second Ctrl-C ends the process at once: this handler is asked first, and the flag is set by the next.
-        signal_hook::flag::register_conditional_shutdown(interrupt, 130, Arc::clone(&interrupted))
-            .map_err(|cause| refused(interrupt, cause))?;
-        signal_hook::flag::register(interrupt, interrupted).map_err(|cause| refused(interrupt, cause))?;
-        for number in SIGNALS {
+        if signals.contains(&StopSignal::Int) {
+            signal_hook::flag::register_conditional_shutdown(interrupt, 130, Arc::clone(&interrupted))
+                .map_err(|cause| refused(interrupt, cause))?;
+            signal_hook::flag::register(interrupt, interrupted).map_err(|cause| refused(interrupt, cause))?;
+        }
+        for number in signals.iter().map(|signal| signal.number()) {
             signal_hook::flag::register_usize(number, Arc::clone(&signal), number as usize)
                 .map_err(|cause| refused(number, cause))?;
         }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use super::nodes::Placement;
+use super::pace::{Pace, Slow};
 use super::policy::{End, Observation, Start};
 use super::signals::{StopSignals, Wish};
 use super::supervisor::Plan;
@@ -20,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How long a launcher may take to end when it is asked to, before it is killed with all its ranks.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// The code with which a rank that panics ends all.
+const PANIC: i32 = 101;
 /// How long killed processes may take to vanish.
 const BURIAL: Duration = Duration::from_secs(30);
 
@@ -30,12 +34,13 @@ const BURIAL: Duration = Duration::from_secs(30);
 /// A run error, if the launcher cannot be started, or if a process can neither be killed nor waited for.
 pub(super) fn run(
     plan: &Plan,
+    placement: &Placement,
     command: &[std::ffi::OsString],
     orders: &Orders,
     signals: &mut StopSignals,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Observation> {
-    let mut launch = plan.launcher.command(plan.ranks, &plan.launcher_arguments, command, orders, &plan.directory);
+    let mut launch = plan.launcher.command(placement, &plan.launcher_arguments, command, orders, &plan.directory);
     let launcher = spawn_bound(&mut launch)
         .map_err(|cause| Error::new(Kind::Run, format!("cannot start {}: {cause}", plan.launcher)))?;
     let mut attempt = Attempt {
@@ -44,7 +49,9 @@ pub(super) fn run(
         journal: Journal::new(&plan.directory, orders.attempt),
         launcher,
         locals: BTreeMap::new(),
-        watch: Watch::new(plan.ranks, plan.hang_after),
+        watch: Watch::new(placement.ranks, plan.hang_after),
+        pace: Pace::default(),
+        faulty: None,
         stop: None,
         tell,
     };
@@ -67,6 +74,9 @@ struct Attempt<'a> {
     /// The ranks' processes that are descendants of this one, by pid.
     locals: BTreeMap<u32, DeathWatch>,
     watch: Watch,
+    pace: Pace,
+    /// The node of the rank that died or hung.
+    faulty: Option<String>,
     stop: Option<Stop>,
     tell: &'a mut dyn FnMut(&str),
 }
@@ -138,6 +148,7 @@ impl Attempt<'_> {
         // What cannot be read now may be readable at the next look; a silence that lasts is found by the watch.
         let records = HeartbeatRecord::read_all(&self.plan.directory, self.orders.attempt).unwrap_or_default();
         self.meet(&records);
+        self.report_slow(&records);
         let locals = &self.locals;
         let vital = |record: &HeartbeatRecord| match locals.contains_key(&record.pid) && is_here(record) {
             true if Condition::of(record.pid).is_some_and(Condition::is_stopped) => Vital::Stopped,
@@ -147,6 +158,7 @@ impl Attempt<'_> {
         let finding = self.watch.look(elapsed, records, vital)?;
         let sentence = match finding {
             Finding::Still(record, time) | Finding::Hung(record, time) => {
+                self.faulty = Some(record.host.clone());
                 let event = Event::RankHung {
                     rank: record.rank,
                     node: record.host,
@@ -163,6 +175,22 @@ impl Attempt<'_> {
         };
         self.ask_launcher_to_end(FAREWELL);
         Some(End::Rank(sentence))
+    }
+
+    /// Tells of a rank that the others wait for.
+    fn report_slow(&mut self, records: &[HeartbeatRecord]) {
+        if let Some(Slow { record, busy, others }) = self.pace.look(records) {
+            let event = Event::RankSlow {
+                rank: record.rank,
+                node: record.host,
+                pid: record.pid,
+                step: record.step,
+                busy,
+                others,
+            };
+            (self.tell)(&event.to_string());
+            self.journal.append(event);
+        }
     }
 
     /// Begins to watch the processes of ranks that have shown themselves, where they are ours.
@@ -204,10 +232,11 @@ impl Attempt<'_> {
         let told = match self.wait_for_launcher(LAST_WORDS) {
             // The launcher died first and took its ranks along; or the ranks ended by themselves with a code of ours, and
             // this one was only cleared away.
-            Some(end @ (End::Killed(_) | End::Exited(1 | 2 | 75))) => return Some(end),
+            Some(end @ (End::Killed(_) | End::Exited(1 | 2 | 75 | PANIC))) => return Some(end),
             Some(End::Exited(code)) => self.plan.launcher.family().signal_in(code),
             _ => None,
         };
+        self.faulty = Some(record.host.clone());
         let event = Event::RankDied {
             rank: record.rank,
             node: record.host,
@@ -278,6 +307,11 @@ impl Attempt<'_> {
         let finished = record.is_some_and(|record| {
             record.attempt == self.orders.attempt || (start == Start::Never && end == End::Exited(0))
         });
+        let several = self.watch.has_several_nodes();
+        let blamed = error.as_ref().filter(|error| error.kind() == Kind::Corruption).and_then(Error::rank);
+        if let Some(record) = self.watch.records().find(|record| Some(record.rank) == blamed) {
+            self.faulty = Some(record.host.clone());
+        }
         let requested = || run.stop_request().exists().then(|| "a stop request in the run directory".to_owned());
         Ok(Observation {
             end,
@@ -288,6 +322,9 @@ impl Attempt<'_> {
             error,
             saved,
             stop_asked: self.stop.take().map(|stop| stop.reason).or_else(requested),
+            shown: self.watch.records().next().is_some() || !records.is_empty(),
+            faulty: self.faulty.take().filter(|_| several),
+            silent: self.watch.silent_nodes(),
         })
     }
 }

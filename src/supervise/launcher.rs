@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::nodes::Placement;
 use crate::error::{Error, Kind, Result};
 use crate::rundir::{Orders, RunDirectory};
 
@@ -160,13 +161,23 @@ impl Launcher {
     /// The command that starts `ranks` ranks of `program` with these orders.
     pub(super) fn command(
         &self,
-        ranks: usize,
+        placement: &Placement,
         extra: &[OsString],
         program: &[OsString],
         orders: &Orders,
         run: &RunDirectory,
     ) -> Command {
-        let mut command = self.start(ranks);
+        let mut command = self.start(placement.ranks);
+        if !placement.nodes.is_empty() {
+            match self.family {
+                Family::OpenMpi => command.args(["--host", &placement.list()]),
+                Family::Srun => {
+                    let names: Vec<&str> = placement.nodes.iter().map(|node| node.name.as_str()).collect();
+                    command.args(["--nodelist", &names.join(",")])
+                }
+                Family::Hydra | Family::Other => command.args(["-hosts", &placement.list()]),
+            };
+        }
         orders.give_to(&mut command, run);
         if self.family == Family::OpenMpi {
             // Unlike the others it passes no variables on to other nodes by itself.
@@ -232,7 +243,12 @@ fn output_of(command: &mut Command) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::nodes::Nodes;
     use super::*;
+
+    fn placement() -> Placement {
+        Placement { ranks: 3, nodes: Vec::new() }
+    }
 
     fn launcher(family: Family) -> Launcher {
         Launcher { path: "/bin/launcher".into(), family, why: "a test".into() }
@@ -268,7 +284,7 @@ mod tests {
         let orders = Orders::from_this_supervisor(1, BTreeSet::new()).unwrap();
         let run = RunDirectory::new("x.run");
         let program = [OsString::from("heat"), "run".into()];
-        let command = launcher(Family::Srun).command(3, &["--mpi=pmix".into()], &program, &orders, &run);
+        let command = launcher(Family::Srun).command(&placement(), &["--mpi=pmix".into()], &program, &orders, &run);
         let arguments: Vec<_> = command.get_args().collect();
         assert_eq!(arguments, ["-n", "3", "--kill-on-bad-exit=1", "--mpi=pmix", "heat", "run"]);
     }
@@ -276,10 +292,32 @@ mod tests {
     #[test]
     fn open_mpi_is_told_to_pass_the_orders_on() {
         let orders = Orders::from_this_supervisor(1, BTreeSet::new()).unwrap();
-        let command = launcher(Family::OpenMpi).command(3, &[], &["heat".into()], &orders, &RunDirectory::new("x.run"));
+        let command = launcher(Family::OpenMpi).command(
+            &placement(),
+            &[],
+            &["heat".into()],
+            &orders,
+            &RunDirectory::new("x.run"),
+        );
         let passed = command.get_args().filter(|&argument| argument == "-x").count();
         assert_eq!(passed, Orders::variable_names().len());
         assert!(command.get_envs().any(|(name, value)| name == "STEADFAST_DIR" && value == Some(OsStr::new("x.run"))));
+    }
+
+    #[test]
+    fn every_launcher_is_told_the_nodes_in_its_own_words() {
+        let orders = Orders::from_this_supervisor(1, BTreeSet::new()).unwrap();
+        let placement = Nodes::parse("a:2,b:2").unwrap().place(3, 3, &BTreeSet::new()).unwrap();
+        for (family, words) in [
+            (Family::OpenMpi, ["--host", "a:2,b:1"]),
+            (Family::Hydra, ["-hosts", "a:2,b:1"]),
+            (Family::Srun, ["--nodelist", "a,b"]),
+        ] {
+            let run = RunDirectory::new("x.run");
+            let command = launcher(family).command(&placement, &[], &["heat".into()], &orders, &run);
+            let arguments: Vec<_> = command.get_args().collect();
+            assert!(arguments.windows(2).any(|pair| pair == words), "{arguments:?}");
+        }
     }
 
     #[test]

@@ -14,14 +14,20 @@
 //! It knows neither MPI nor the simulation: it meets the ranks in the run directory ([`crate::rundir`]) and nowhere
 //! else, so it never hangs in a call that waits for a dead rank.
 //!
-//! Read [`supervisor`] (the loop) first, then [`policy`]; `attempt` and `watch` tell how an observation is made.
+//! Read [`supervisor`] (the loop) first, then [`policy`] and [`nodes`]; `attempt`, `watch` and `pace` tell how an
+//! observation is made.
 
 mod attempt;
+mod history;
 pub mod launcher;
+pub mod nodes;
+mod observation;
+mod pace;
 pub mod policy;
 mod signals;
 pub mod supervisor;
 mod watch;
 
 pub use launcher::Launcher;
+pub use nodes::Nodes;
 pub use supervisor::{Plan, Verdict, supervise};

@@ -10,96 +10,23 @@
 //! 6. An older checkpoint than a poisonous one was tried, and the run died again without progress: stop.
 //! 7. All checkpoints are poisonous: stop. To start over would discard them, and that is for the user to say.
 //! 8. As many failures in a row without progress as are allowed: stop.
-//! 9. Otherwise relaunch; not from a checkpoint after which the run has died twice without progress.
+//! 9. Otherwise relaunch; not from a checkpoint after which the run has died twice without progress; rather not on
+//!    nodes that fell silent or where ranks failed twice; after a pause that grows, if the launcher showed no rank.
 //!
 //! Progress is a checkpoint newer than all before: it refills the budget and clears the suspicion. Steps computed and
 //! lost again are none.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
+pub use super::history::History;
+pub use super::observation::{End, Observation, Start};
 use crate::error::{Error, Kind};
 
-/// Deaths after which a checkpoint is held to be poison.
-const POISON: u32 = 2;
-
-/// How the processes of an attempt ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum End {
-    /// The launcher ended with this code.
-    Exited(i32),
-    /// The launcher was killed by this signal.
-    Killed(i32),
-    /// A rank died, hung, or stayed silent, and the others were ended; the sentence names it.
-    Rank(String),
-    /// The ranks did not save within the grace time, and were ended.
-    Overdue,
-    /// Somebody wanted the end at once.
-    AtOnce,
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            // By the shells' convention, which Open MPI follows for a rank that a signal killed.
-            End::Exited(code @ 129..=192) => write!(f, "the launcher ended with code {code} (signal {})", code - 128),
-            End::Exited(code) => write!(f, "the launcher ended with code {code}"),
-            End::Killed(signal) => write!(f, "the launcher was killed by signal {signal}"),
-            End::Rank(sentence) => f.write_str(sentence),
-            End::Overdue => f.write_str("the ranks did not save within the grace time and were ended"),
-            End::AtOnce => f.write_str("ended at once, as asked"),
-        }
-    }
-}
-
-/// Where the ranks began to compute in an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// They did not get so far.
-    Never,
-    /// From the initial state.
-    Fresh,
-    /// From the checkpoint of this step.
-    From(u64),
-}
-
-/// What was seen of one attempt, after its last process was gone.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Observation {
-    /// How it ended.
-    pub end: End,
-    /// Where it began.
-    pub start: Start,
-    /// The furthest step seen.
-    pub step: u64,
-    /// Whether the run is finished, by its completion record.
-    pub finished: bool,
-    /// The steps of the checkpoints that the run directory holds.
-    pub checkpoints: BTreeSet<u64>,
-    /// The error that the ranks agreed on, if they told one.
-    pub error: Option<Error>,
-    /// Why the ranks stopped after saving, if they say that they did.
-    pub saved: Option<String>,
-    /// Who asked for a stop, if anybody did.
-    pub stop_asked: Option<String>,
-}
-
-impl Observation {
-    /// Whether the ranks have done something that a start from the beginning would do away with; `before` are the
-    /// checkpoints that were there before the attempt. The ranks' word for it may be lost, so any trace will do.
-    pub fn has_begun(&self, before: &BTreeSet<u64>) -> bool {
-        self.start != Start::Never || self.step > 0 || !self.checkpoints.is_subset(before)
-    }
-
-    /// Whether a step was done: whoever gets so far has a good case.
-    fn has_stepped(&self) -> bool {
-        self.step > if let Start::From(step) = self.start { step } else { 0 }
-    }
-
-    fn newest_checkpoint(&self) -> Option<u64> {
-        self.checkpoints.last().copied()
-    }
-}
+/// The pause after a launcher's first failure to show a rank; it doubles with each failure,
+const PAUSE: Duration = Duration::from_millis(500);
+/// up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What to do next, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +37,8 @@ pub enum Decision {
     Relaunch {
         /// The reason, as a sentence.
         why: String,
+        /// How long to wait before.
+        after: Duration,
     },
     /// Leave it.
     Stop {
@@ -118,57 +47,6 @@ pub enum Decision {
         /// The reason, as a sentence.
         why: String,
     },
-}
-
-/// What the attempts so far mean for the next.
-#[derive(Debug, Clone, PartialEq)]
-pub struct History {
-    failures_allowed: u32,
-    failures: u32,
-    newest_checkpoint: Option<u64>,
-    deaths_after: BTreeMap<u64, u32>,
-    has_started: bool,
-    last_error: Option<Error>,
-}
-
-impl History {
-    /// The history of a run before its first attempt, which may go on from a checkpoint.
-    pub fn new(failures_allowed: u32, newest_checkpoint: Option<u64>) -> Self {
-        History {
-            failures_allowed,
-            failures: 0,
-            newest_checkpoint,
-            deaths_after: BTreeMap::new(),
-            has_started: false,
-            last_error: None,
-        }
-    }
-
-    /// The checkpoints that the next attempt must not start from.
-    pub fn poison(&self) -> BTreeSet<u64> {
-        self.deaths_after.iter().filter(|&(_, &deaths)| deaths >= POISON).map(|(&step, _)| step).collect()
-    }
-
-    /// Takes up an attempt that failed.
-    pub fn add(&mut self, failed: &Observation) {
-        if failed.start == Start::Fresh && !self.has_started {
-            // The user had the run start over, so what it had reached before counts no longer. Later the same means
-            // that the run lost what it had: that is no progress.
-            self.newest_checkpoint = None;
-        }
-        self.has_started |= failed.start != Start::Never;
-        if failed.newest_checkpoint() > self.newest_checkpoint {
-            self.newest_checkpoint = failed.newest_checkpoint();
-            self.failures = 0;
-            self.deaths_after.clear();
-        } else {
-            self.failures += 1;
-            if let Start::From(step) = failed.start {
-                *self.deaths_after.entry(step).or_default() += 1;
-            }
-        }
-        self.last_error = failed.error.clone();
-    }
 }
 
 /// Decides what comes after an attempt, by the rules above.
@@ -216,19 +94,24 @@ pub fn decide(history: &History, seen: &Observation) -> Decision {
         let failures = if next.failures == 1 { "failure" } else { "failures in a row" };
         return stop(1, format!("{} {failures} without a newer checkpoint{}", next.failures, told(seen)));
     }
-    if new_poison != poison {
-        let why = format!("the run died twice after {}: starting before it", places(&new_poison));
-        return Decision::Relaunch { why };
+    let mut why = if new_poison != poison {
+        format!("the run died twice after {}: starting before it", places(&new_poison))
+    } else if progress {
+        format!("there is progress, up to {}", place(next.newest_checkpoint))
+    } else {
+        let (failures, allowed) = (next.failures, next.failures_allowed);
+        format!("failure {failures} without a newer checkpoint; {allowed} in a row are too many")
+    };
+    let mut after = Duration::ZERO;
+    if !seen.shown {
+        after = (PAUSE * 2_u32.saturating_pow(next.failures.saturating_sub(1).min(10))).min(LONGEST_PAUSE);
+        why.push_str("; no rank showed itself, so the launcher may be in trouble");
     }
-    if progress {
-        let why = format!("there is progress, up to {}", place(next.newest_checkpoint));
-        return Decision::Relaunch { why };
+    for node in &next.suspects() - &history.suspects() {
+        let what = if seen.silent.contains(&node) { "fell silent" } else { "failed twice" };
+        why.push_str(&format!("; node {node} {what}: others are taken where there are any"));
     }
-    let why = format!(
-        "failure {} without a newer checkpoint; {} in a row are too many",
-        next.failures, next.failures_allowed
-    );
-    Decision::Relaunch { why }
+    Decision::Relaunch { why, after }
 }
 
 fn told(seen: &Observation) -> String {
@@ -245,6 +128,8 @@ fn places(steps: &BTreeSet<u64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -259,6 +144,9 @@ mod tests {
             error: None,
             saved: None,
             stop_asked: None,
+            shown: true,
+            faulty: None,
+            silent: BTreeSet::new(),
         }
     }
 
@@ -399,6 +287,43 @@ mod tests {
     fn a_run_that_starts_over_counts_its_checkpoints_anew() {
         let mut history = History::new(1, Some(1000));
         assert_eq!(play(&mut history, [died(Start::Fresh, Some(10))]), (1, None));
+    }
+
+    #[test]
+    fn a_launcher_that_shows_no_rank_is_given_time() {
+        let mut history = History::new(9, None);
+        let seen = Observation { shown: false, ..died(Start::Never, None) };
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            let Decision::Relaunch { after, why } = decide(&history, &seen) else { panic!("it is relaunched") };
+            assert!(why.contains("launcher"), "{why}");
+            pauses.push(after.as_secs_f64());
+            history.add(&seen);
+        }
+        assert_eq!(pauses, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]);
+        assert!(matches!(decide(&history, &fresh()), Decision::Stop { .. }));
+        let Decision::Relaunch { after, .. } = decide(&self::history(), &fresh()) else { panic!("it is relaunched") };
+        assert_eq!(after, Duration::ZERO, "ranks that died are launched again at once");
+    }
+
+    #[test]
+    fn a_node_that_falls_silent_or_fails_twice_is_not_the_first_choice_any_more() {
+        let node = |name: &str| BTreeSet::from([name.to_owned()]);
+        let mut history = History::new(9, None);
+        let why = |history: &History, seen: &Observation| match decide(history, seen) {
+            Decision::Relaunch { why, .. } => why,
+            other => panic!("{other:?}"),
+        };
+        let silent = Observation { silent: node("n1"), ..fresh() };
+        assert!(why(&history, &silent).contains("; node n1 fell silent"));
+        history.add(&silent);
+        let faulty = Observation { faulty: Some("n2".into()), ..died(Start::Fresh, Some(5)) };
+        assert!(!why(&history, &faulty).contains("node"), "once may happen anywhere");
+        history.add(&faulty);
+        assert_eq!(history.suspects(), node("n1"));
+        assert!(why(&history, &faulty).contains("; node n2 failed twice"));
+        history.add(&faulty);
+        assert_eq!(history.suspects(), BTreeSet::from(["n1".into(), "n2".into()]));
     }
 
     fn any_end() -> impl Strategy<Value = End> {

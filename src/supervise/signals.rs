@@ -1,9 +1,16 @@
 //! The signals that ask the supervisor to stop.
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
+use std::time::{Duration, Instant};
 
+use signal_hook::consts::SIGINT;
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
+
+use crate::config::StopSignal;
 use crate::error::{Error, Kind, Result};
+
+/// The time between two looks while nothing else is to be done.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What the signals since the last look ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +28,9 @@ pub(super) struct StopSignals {
 }
 
 impl StopSignals {
-    /// Takes over SIGINT, SIGTERM and SIGUSR1 (the usual warning of a batch system) from now on.
-    pub(super) fn take_over() -> Result<StopSignals> {
-        let signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])
+    /// Takes these signals over from now on.
+    pub(super) fn take_over(signals: &[StopSignal]) -> Result<StopSignals> {
+        let signals = Signals::new(signals.iter().map(|signal| signal.number()))
             .map_err(|cause| Error::new(Kind::Run, format!("cannot take over the signals: {cause}")))?;
         Ok(StopSignals { signals, interrupts: 0 })
     }
@@ -32,18 +39,31 @@ impl StopSignals {
     pub(super) fn look(&mut self) -> Option<Wish> {
         let mut wish = None;
         for signal in self.signals.pending() {
-            wish = match signal {
-                SIGINT => {
-                    self.interrupts += 1;
-                    if self.interrupts > 1 {
-                        return Some(Wish::StopAtOnce);
-                    }
-                    Some(Wish::Stop("SIGINT"))
+            if signal == SIGINT {
+                self.interrupts += 1;
+                if self.interrupts > 1 {
+                    return Some(Wish::StopAtOnce);
                 }
-                SIGTERM => Some(Wish::Stop("SIGTERM")),
-                _ => Some(Wish::Stop("SIGUSR1")),
-            };
+            }
+            wish = Some(Wish::Stop(signal_name(signal).unwrap_or("a signal")));
         }
         wish
+    }
+
+    /// Lets time go by while nothing runs; a wish to stop, however strong, ends that, and is returned by its name.
+    pub(super) fn wait(&mut self, time: Duration) -> Option<&'static str> {
+        let end = Instant::now() + time;
+        loop {
+            match self.look() {
+                Some(Wish::Stop(signal)) => return Some(signal),
+                Some(Wish::StopAtOnce) => return Some("SIGINT"),
+                None => {}
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            std::thread::sleep(left.min(LOOK));
+        }
     }
 }

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use super::attempt;
 use super::launcher::Launcher;
+use super::nodes::Nodes;
 use super::policy::{Decision, History, Observation, decide};
 use super::signals::{StopSignals, Wish};
+use crate::config::{Bounds, StopSignal};
 use crate::error::{Error, Kind, Result};
 use crate::rundir::{Event, Journal, Lease, Orders, RunDirectory};
 use crate::sys::process::adopt_orphans;
@@ -25,14 +27,20 @@ pub struct Plan {
     pub launcher_arguments: Vec<OsString>,
     /// How many ranks.
     pub ranks: usize,
+    /// The fewest ranks to go on with, if the nodes take no more.
+    pub fewest_ranks: usize,
+    /// The nodes to place them on, spare ones included; empty if the launcher knows.
+    pub nodes: Nodes,
     /// The run directory; an absolute path, since it is handed to the ranks.
     pub directory: RunDirectory,
     /// The program and its arguments.
     pub command: Vec<OsString>,
     /// As many failures in a row without a newer checkpoint end the run.
     pub failures_allowed: u32,
-    /// Ranks that compute and do not move for so long hang.
-    pub hang_after: Duration,
+    /// The limits of the time after which ranks that compute and do not move hang.
+    pub hang_after: Bounds,
+    /// The signals at which the ranks save and stop.
+    pub stop_signals: Vec<StopSignal>,
     /// How long the ranks may take to save when they are asked to stop.
     pub grace: Duration,
 }
@@ -60,7 +68,7 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
     run.create()?;
     let _lease = Lease::of_supervisor(run)?;
     adopt_orphans().map_err(|cause| Error::new(Kind::Run, format!("cannot adopt orphaned processes: {cause}")))?;
-    let mut signals = StopSignals::take_over()?;
+    let mut signals = StopSignals::take_over(&plan.stop_signals)?;
     // A request that is older than this launch was meant for another.
     run.withdraw_stop_request()?;
     let mut command = plan.command.clone();
@@ -69,14 +77,19 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
     for number in Journal::last_attempt(run)? + 1.. {
         let orders = Orders::from_this_supervisor(number, history.poison())?;
         let journal = Journal::new(run, number);
-        tell(&format!("attempt {number}: {} on {} ranks: {}", words(&command), plan.ranks, plan.launcher));
+        let placement = match plan.nodes.place(plan.ranks, plan.fewest_ranks, &history.suspects()) {
+            Ok(placement) => placement,
+            Err(why) => return Ok(stop(&journal, 75, why)),
+        };
+        tell(&format!("attempt {number}: {} on {placement}: {}", words(&command), plan.launcher));
         journal.append(Event::AttemptLaunched {
             launcher: plan.launcher.to_string(),
-            ranks: plan.ranks,
+            ranks: placement.ranks,
+            nodes: placement.nodes.iter().map(ToString::to_string).collect(),
             command: command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         });
         remove_old_heartbeats(run)?;
-        let seen = attempt::run(plan, &command, &orders, &mut signals, tell)?;
+        let seen = attempt::run(plan, &placement, &command, &orders, &mut signals, tell)?;
         journal.append(Event::AttemptEnded { outcome: outcome(&seen), step: seen.step });
         let mut decision = decide(&history, &seen);
         if let (Decision::Relaunch { .. }, Some(Wish::Stop(signal))) = (&decision, signals.look()) {
@@ -92,14 +105,16 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
                 return Ok(Verdict { exit_code: 0, why: "finished".into() });
             }
             Decision::Stop { exit_code, why } => {
-                journal.append(Event::Decision { what: format!("stop with code {exit_code}"), why: why.clone() });
                 tell(&format!("attempt {number}: {}", outcome(&seen)));
-                return Ok(Verdict { exit_code, why });
+                return Ok(stop(&journal, exit_code, why));
             }
-            Decision::Relaunch { why } => {
+            Decision::Relaunch { why, after } => {
                 let place = restart_place(run, &history)?;
                 journal.append(Event::Decision { what: format!("relaunch from {place}"), why: why.clone() });
                 tell(&format!("attempt {number}: {}; relaunching from {place} ({why})", outcome(&seen)));
+                if let Some(signal) = signals.wait(after) {
+                    return Ok(stop(&journal, 75, format!("stopped ({signal}) before the next attempt")));
+                }
             }
         }
         if seen.has_begun(&found) {
@@ -107,6 +122,11 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
         }
     }
     unreachable!("the numbers of attempts do not end")
+}
+
+fn stop(journal: &Journal, exit_code: u8, why: String) -> Verdict {
+    journal.append(Event::Decision { what: format!("stop with code {exit_code}"), why: why.clone() });
+    Verdict { exit_code, why }
 }
 
 /// How an attempt ended, with the ranks' own words if they had any.

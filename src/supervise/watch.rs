@@ -7,14 +7,18 @@
 //! How long is too long follows from the phase (a slow disk is no hang) and from the longest time between two signs
 //! of progress so far, so that a slow model is not taken for a dead one.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::config::Bounds;
 use crate::rundir::{HeartbeatRecord, Phase};
 
 /// A silence this many times longer than any before, while computing, is a hang.
 const LONGER: u32 = 10;
 /// Starting, reading and leaving may take this many times longer than computing.
 const START: u32 = 6;
+/// A node has fallen silent if all its ranks have been so for this long while others beat.
+const NODE_SILENT: Duration = Duration::from_secs(1);
 /// Writing may take this many times longer: disks stall for minutes and come back.
 const WRITE: u32 = 18;
 /// A process that job control has stopped for so long is not coming back by itself.
@@ -53,7 +57,7 @@ struct Seen {
 /// The watch over one attempt.
 pub(super) struct Watch {
     ranks: usize,
-    limit: Duration,
+    limits: Bounds,
     now: Duration,
     seen: Vec<Option<Seen>>,
     progress_at: Duration,
@@ -62,11 +66,12 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// A watch over `ranks` ranks, to whom `limit` is too long without progress while they compute.
-    pub(super) fn new(ranks: usize, limit: Duration) -> Self {
+    /// A watch over `ranks` ranks. How long is too long without progress while they compute follows from their longest
+    /// step, within these limits.
+    pub(super) fn new(ranks: usize, limits: Bounds) -> Self {
         Watch {
             ranks,
-            limit,
+            limits,
             now: Duration::ZERO,
             seen: (0..ranks).map(|_| None).collect(),
             progress_at: Duration::ZERO,
@@ -120,6 +125,24 @@ impl Watch {
         self.still(vital).or_else(|| self.hung())
     }
 
+    /// The nodes all of whose ranks have fallen silent while ranks of other nodes beat: where there is but one node, none.
+    pub(super) fn silent_nodes(&self) -> BTreeSet<String> {
+        let mut last_beats = BTreeMap::<&str, Duration>::new();
+        for seen in self.seen.iter().flatten() {
+            let last = last_beats.entry(&seen.record.host).or_default();
+            *last = (*last).max(seen.beat_at);
+        }
+        let newest = last_beats.values().copied().max().unwrap_or_default();
+        let silent = last_beats.into_iter().filter(|&(_, last)| last + NODE_SILENT < newest);
+        silent.map(|(node, _)| node.to_owned()).collect()
+    }
+
+    /// Whether ranks have shown themselves on more than one node.
+    pub(super) fn has_several_nodes(&self) -> bool {
+        let mut hosts = self.records().map(|record| &record.host);
+        hosts.next().is_some_and(|first| hosts.any(|host| host != first))
+    }
+
     /// A process that does not move.
     fn still(&self, vital: impl Fn(&HeartbeatRecord) -> Vital) -> Option<Finding> {
         for seen in self.seen.iter().flatten().filter(|seen| !seen.record.phase.may_leave()) {
@@ -130,7 +153,7 @@ impl Watch {
             // A process that the kernel shows alive may only be unable to write to a stalled disk.
             let factor = if vital(&seen.record) == Vital::Unknown { 1 } else { WRITE };
             let silent = self.now - seen.beat_at;
-            if silent > self.limit * factor {
+            if silent > self.limits.at_least * factor {
                 return Some(Finding::Still(seen.record.clone(), silent));
             }
         }
@@ -140,7 +163,8 @@ impl Watch {
     /// A run that does not move.
     fn hung(&self) -> Option<Finding> {
         let standing = self.now - self.progress_at;
-        let limit = (self.limit * self.patience()).max(self.longest_gap * LONGER);
+        let Bounds { at_least, at_most } = self.limits;
+        let limit = (self.longest_gap * LONGER).clamp(at_least, at_most) * self.patience();
         // A program that shows no heartbeat at all cannot be judged.
         if standing <= limit || self.records().next().is_none() {
             return None;
@@ -178,6 +202,10 @@ mod tests {
         HeartbeatRecord { rank, attempt: 1, pid: 100, host: "n".into(), step, phase, progress: 0, beat: 0 }
     }
 
+    fn limits(at_least: u64, at_most: u64) -> Bounds {
+        Bounds { at_least: Duration::from_secs(at_least), at_most: Duration::from_secs(at_most) }
+    }
+
     /// Looks on for `seconds`; `at` gives each rank's step, phase and progress, and none for a beat that stands still.
     fn look_on(
         watch: &mut Watch,
@@ -200,7 +228,7 @@ mod tests {
     }
 
     fn warmed_up() -> Watch {
-        let mut watch = Watch::new(4, Duration::from_secs(10));
+        let mut watch = Watch::new(4, limits(10, 100));
         let found = look_on(&mut watch, 5.0, Vital::Lives, |_, look| Some((1 + look, Phase::Sweep, look)));
         assert_eq!(found, None);
         watch
@@ -267,8 +295,38 @@ mod tests {
     }
 
     #[test]
+    fn even_the_slowest_model_hangs_at_last() {
+        let mut watch = Watch::new(4, limits(5, 20));
+        let slow = |look: u64| Some((100 + look / 16, Phase::Sweep, 1000 + look / 16));
+        assert_eq!(look_on(&mut watch, 100.0, Vital::Lives, |_, look| slow(look)), None);
+        assert_eq!(look_on(&mut watch, 15.0, Vital::Lives, |_, _| slow(399)), None);
+        let found = look_on(&mut watch, 15.0, Vital::Lives, |_, _| slow(399));
+        assert!(matches!(found, Some(Finding::Hung(_, standing)) if standing < Duration::from_secs(22)), "{found:?}");
+    }
+
+    #[test]
+    fn a_node_has_fallen_silent_when_none_of_its_ranks_beats_and_others_do() {
+        let look = |watch: &mut Watch, beats: [u64; 4]| {
+            let of = |rank: usize, beat| HeartbeatRecord {
+                host: format!("n{}", rank / 2),
+                beat,
+                ..record(rank, 1, Phase::Sweep)
+            };
+            let records = beats.into_iter().enumerate().map(|(rank, beat)| of(rank, beat)).collect();
+            watch.look(LOOK, records, |_| Vital::Unknown)
+        };
+        let mut watch = Watch::new(4, limits(10, 100));
+        (0..8).for_each(|beat| assert_eq!(look(&mut watch, [beat, 0, 0, beat]), None));
+        assert_eq!(watch.silent_nodes(), BTreeSet::new(), "one rank a node is not the node");
+        (8..20).for_each(|beat| assert_eq!(look(&mut watch, [beat, beat, 0, 7]), None));
+        assert_eq!(watch.silent_nodes(), BTreeSet::from(["n1".to_owned()]));
+        assert!(watch.has_several_nodes() && !warmed_up().has_several_nodes());
+        assert_eq!(warmed_up().silent_nodes(), BTreeSet::new());
+    }
+
+    #[test]
     fn a_rank_that_never_comes_is_named() {
-        let mut watch = Watch::new(3, Duration::from_secs(1));
+        let mut watch = Watch::new(3, limits(1, 10));
         let found = (0..100).find_map(|_| {
             let records = [0, 2].map(|rank| record(rank, 0, Phase::Starting)).to_vec();
             watch.look(LOOK, records, |_| Vital::Lives)
@@ -278,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_program_without_heartbeats_is_not_judged() {
-        let mut watch = Watch::new(3, Duration::from_secs(1));
+        let mut watch = Watch::new(3, limits(1, 10));
         assert_eq!((0..1000).find_map(|_| watch.look(LOOK, Vec::new(), |_| Vital::Lives)), None);
     }
 

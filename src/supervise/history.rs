@@ -1,0 +1,74 @@
+//! What the attempts so far mean for the next: the budget, the poison, the nodes to keep away from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::observation::{Observation, Start};
+use crate::error::Error;
+
+/// Deaths after which a checkpoint is held to be poison.
+const POISON: u32 = 2;
+
+/// Faults on one node after which others are taken in its place, where there are others.
+const SUSPICIOUS: u32 = 2;
+
+/// What the attempts so far mean for the next.
+#[derive(Debug, Clone, PartialEq)]
+pub struct History {
+    pub(super) failures_allowed: u32,
+    pub(super) failures: u32,
+    pub(super) newest_checkpoint: Option<u64>,
+    pub(super) deaths_after: BTreeMap<u64, u32>,
+    has_started: bool,
+    pub(super) last_error: Option<Error>,
+    faults: BTreeMap<String, u32>,
+}
+
+impl History {
+    /// The history of a run before its first attempt, which may go on from a checkpoint.
+    pub fn new(failures_allowed: u32, newest_checkpoint: Option<u64>) -> Self {
+        History {
+            failures_allowed,
+            failures: 0,
+            newest_checkpoint,
+            deaths_after: BTreeMap::new(),
+            has_started: false,
+            last_error: None,
+            faults: BTreeMap::new(),
+        }
+    }
+
+    /// The nodes that fell silent, or on which ranks failed again and again: others are better.
+    pub fn suspects(&self) -> BTreeSet<String> {
+        self.faults.iter().filter(|&(_, &faults)| faults >= SUSPICIOUS).map(|(node, _)| node.clone()).collect()
+    }
+
+    /// The checkpoints that the next attempt must not start from.
+    pub fn poison(&self) -> BTreeSet<u64> {
+        self.deaths_after.iter().filter(|&(_, &deaths)| deaths >= POISON).map(|(&step, _)| step).collect()
+    }
+
+    /// Takes up an attempt that failed.
+    pub fn add(&mut self, failed: &Observation) {
+        if failed.start == Start::Fresh && !self.has_started {
+            // The user had the run start over, so what it had reached before counts no longer. Later the same means
+            // that the run lost what it had: that is no progress.
+            self.newest_checkpoint = None;
+        }
+        self.has_started |= failed.start != Start::Never;
+        if failed.newest_checkpoint() > self.newest_checkpoint {
+            self.newest_checkpoint = failed.newest_checkpoint();
+            self.failures = 0;
+            self.deaths_after.clear();
+        } else {
+            self.failures += 1;
+            if let Start::From(step) = failed.start {
+                *self.deaths_after.entry(step).or_default() += 1;
+            }
+        }
+        self.last_error = failed.error.clone();
+        let silent = failed.silent.iter().map(|node| (node, SUSPICIOUS));
+        for (node, weight) in failed.faulty.iter().map(|node| (node, 1)).chain(silent) {
+            *self.faults.entry(node.clone()).or_default() += weight;
+        }
+    }
+}
