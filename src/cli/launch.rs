@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::config::{Bounds, Recovery, Source};
+use jiff::Timestamp;
+
+use crate::config::{Bounds, Recovery, Source, parse_duration};
 use crate::error::{Error, Result};
 use crate::rundir::{RunDirectory, case_in};
 use crate::supervise::{Launcher, Nodes, Plan, launcher, supervise};
@@ -56,6 +58,11 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     hang_after: Option<Duration>,
 
+    /// Save as late as is safe before this wall time is over, and stop with code 75, as in --time-limit "4 h"
+    /// [default: what Slurm says in SLURM_JOB_END_TIME].
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    time_limit: Option<Duration>,
+
     /// How long the ranks may take to save when they are asked to stop.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     grace: Duration,
@@ -97,6 +104,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             None => recovery.hang_after,
         },
         stop_signals: recovery.stop_signals,
+        deadline: args.time_limit.map(|limit| Timestamp::now() + limit),
         grace: args.grace,
     };
     eprintln!("steadfast: run directory {}", plan.directory.root().display());

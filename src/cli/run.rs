@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::monitor::ScreenMonitor;
 use super::program::{Make, program_name};
 use crate::comm::{Communicator, Mpi, install_panic_hook};
@@ -39,7 +41,8 @@ pub struct Args {
     #[arg(long)]
     fresh: bool,
 
-    /// Save and stop with code 75 after this wall time, as in --time-limit "50 min".
+    /// Save as late as is safe before this wall time is over, and stop with code 75, as in --time-limit "50 min"
+    /// [default: what the supervisor or Slurm's SLURM_JOB_END_TIME says].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     time_limit: Option<Duration>,
 
@@ -145,7 +148,10 @@ impl Launch<'_> {
         let Launch { args, comm, source } = self;
         let epoch = comm.broadcast(0, lease.as_ref().map(|lease| lease.epoch()))?;
         let heartbeat = comm.vote(Heartbeat::start(&directory, comm.rank(), &orders))?;
-        let stops = comm.vote(Stops::listen(signals, heartbeat.stop_flag(), args.time_limit))?;
+        let left =
+            orders.deadline.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+        let limit = args.time_limit.into_iter().chain(left).min();
+        let stops = comm.vote(Stops::listen(signals, heartbeat.stop_flag(), limit))?;
         let start = if args.fresh { Start::Fresh } else { Start::Continue };
         Ok(Run {
             program: program_name(),

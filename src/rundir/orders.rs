@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::Command;
 
+use jiff::Timestamp;
+
 use super::directory::RunDirectory;
 use super::journal::Journal;
 use crate::error::{Error, Kind, Result};
@@ -15,6 +17,10 @@ pub(crate) const DIRECTORY_VARIABLE: &str = "STEADFAST_DIR";
 const ATTEMPT_VARIABLE: &str = "STEADFAST_ATTEMPT";
 /// Names the supervisor as `pid:start@host`.
 const SUPERVISOR_VARIABLE: &str = "STEADFAST_SUPERVISOR_PID";
+/// Says when the run must have ended, in seconds since 1970.
+const DEADLINE_VARIABLE: &str = "STEADFAST_DEADLINE";
+/// The same from Slurm, of its newer versions.
+const BATCH_VARIABLE: &str = "SLURM_JOB_END_TIME";
 /// Lists the steps of the checkpoints that must not be used.
 const SKIP_VARIABLE: &str = "STEADFAST_SKIP_CHECKPOINTS";
 
@@ -26,14 +32,20 @@ pub struct Orders {
     /// The steps of the checkpoints after which the run died again and again: they are good to read but must not be
     /// started from.
     pub skip_checkpoints: BTreeSet<u64>,
+    /// When the run must have saved and ended, if there is a limit.
+    pub deadline: Option<Timestamp>,
     supervisor: Option<Process>,
 }
 
 impl Orders {
     /// The orders that a supervisor gives: this very process.
-    pub(crate) fn from_this_supervisor(attempt: u32, skip_checkpoints: BTreeSet<u64>) -> Result<Orders> {
+    pub(crate) fn from_this_supervisor(
+        attempt: u32,
+        skip_checkpoints: BTreeSet<u64>,
+        deadline: Option<Timestamp>,
+    ) -> Result<Orders> {
         let this = Process::this().map_err(|cause| Error::io("find this process", "/proc", &cause))?;
-        Ok(Orders { attempt, skip_checkpoints, supervisor: Some(this) })
+        Ok(Orders { attempt, skip_checkpoints, deadline, supervisor: Some(this) })
     }
 
     /// Reads the orders from the environment; without a supervisor the attempt is the one after the last that left a
@@ -78,25 +90,27 @@ impl Orders {
     }
 
     /// The names of all variables, for launchers that must be told which to pass on.
-    pub(crate) fn variable_names() -> [&'static str; 4] {
-        [DIRECTORY_VARIABLE, ATTEMPT_VARIABLE, SUPERVISOR_VARIABLE, SKIP_VARIABLE]
+    pub(crate) fn variable_names() -> [&'static str; 5] {
+        [DIRECTORY_VARIABLE, ATTEMPT_VARIABLE, SUPERVISOR_VARIABLE, SKIP_VARIABLE, DEADLINE_VARIABLE]
     }
 
-    fn variables(&self, run: &RunDirectory) -> [(&'static str, OsString); 4] {
+    fn variables(&self, run: &RunDirectory) -> [(&'static str, OsString); 5] {
         let steps: Vec<_> = self.skip_checkpoints.iter().map(u64::to_string).collect();
         let supervisor = self.supervisor.as_ref().map(ToString::to_string).unwrap_or_default();
+        let deadline = self.deadline.map(|deadline| deadline.as_second().to_string());
         [
             (DIRECTORY_VARIABLE, run.root().into()),
             (ATTEMPT_VARIABLE, self.attempt.to_string().into()),
             (SUPERVISOR_VARIABLE, supervisor.into()),
             (SKIP_VARIABLE, steps.join(",").into()),
+            (DEADLINE_VARIABLE, deadline.unwrap_or_default().into()),
         ]
     }
 
     fn parse(read: impl Fn(&str) -> Option<String>, run: &RunDirectory) -> Result<Orders> {
         let bad = |name: &str, value: &str, rule: &str| {
             Error::new(Kind::Run, format!("the environment variable {name} is \"{value}\", but must be {rule}"))
-                .hint(format!("it is set by `steadfast launch` alone: unset {name}"))
+                .hint(format!("it is set by `steadfast launch` or the batch system alone: unset {name}"))
         };
         let supervisor = match read(SUPERVISOR_VARIABLE) {
             Some(value) => Some(value.parse().map_err(|_| bad(SUPERVISOR_VARIABLE, &value, "pid:start@host"))?),
@@ -114,7 +128,15 @@ impl Orders {
                 .map_err(|_| bad(SKIP_VARIABLE, &value, "a list of steps"))?,
             None => BTreeSet::new(),
         };
-        Ok(Orders { attempt, skip_checkpoints, supervisor })
+        let second = |name| match read(name) {
+            Some(value) => {
+                let second = value.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
+                second.map(Some).ok_or_else(|| bad(name, &value, "a time in seconds since 1970"))
+            }
+            None => Ok(None),
+        };
+        let deadlines = [second(DEADLINE_VARIABLE)?, second(BATCH_VARIABLE)?];
+        Ok(Orders { attempt, skip_checkpoints, deadline: deadlines.into_iter().flatten().min(), supervisor })
     }
 }
 
@@ -125,7 +147,8 @@ mod tests {
     #[test]
     fn what_the_supervisor_orders_is_what_the_ranks_read() {
         let run = RunDirectory::new("somewhere");
-        let orders = Orders::from_this_supervisor(7, BTreeSet::from([100, 200])).unwrap();
+        let deadline = Some(Timestamp::from_second(1_800_000_000).unwrap());
+        let orders = Orders::from_this_supervisor(7, BTreeSet::from([100, 200]), deadline).unwrap();
         let variables = orders.variables(&run);
         let read = |name: &str| {
             let (_, value) = variables.iter().find(|(n, _)| *n == name)?;
@@ -141,6 +164,22 @@ mod tests {
         let orders = Orders::parse(|_| None, &RunDirectory::new(room.path())).unwrap();
         assert_eq!(orders.attempt, 1);
         assert!(!orders.supervised());
+    }
+
+    #[test]
+    fn the_earliest_deadline_counts() {
+        let deadline = |own: Option<&str>, batch: Option<&str>| {
+            let read = |name: &str| match name {
+                DEADLINE_VARIABLE => own.map(str::to_owned),
+                BATCH_VARIABLE => batch.map(str::to_owned),
+                _ => None,
+            };
+            Orders::parse(read, &RunDirectory::new("x")).map(|orders| orders.deadline.map(|at| at.as_second()))
+        };
+        assert_eq!(deadline(None, None).unwrap(), None);
+        assert_eq!(deadline(Some("100"), Some("50")).unwrap(), Some(50));
+        assert_eq!(deadline(Some("100"), None).unwrap(), Some(100));
+        assert!(deadline(None, Some("noon")).unwrap_err().message().contains("SLURM_JOB_END_TIME is \"noon\""));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::comm::Communicator;
 use crate::config::Case;
 use crate::error::{Error, Result};
 use crate::rundir::{
-    Checkpointing, Event, Finished, Journal, LastCheckpoint, Phase, RunDirectory, State, Status, StatusBoard, Tally,
+    Checkpointing, Entry, Event, Finished, Journal, LastCheckpoint, Phase, RunDirectory, State, Status, StatusBoard,
 };
 
 /// Watches a run from rank 0, to show it to a person.
@@ -137,10 +137,10 @@ impl<'a> Chronicle<'a> {
         self.start.elapsed()
     }
 
-    /// What the attempts before this one came to, as far as rank 0 can read it.
-    pub fn tally(&self) -> Tally {
+    /// What happened to the run before, as far as rank 0 can read it; nothing on the others.
+    pub fn past(&self) -> Vec<Entry> {
         let journal = self.head.as_ref().and_then(|_| Journal::read(&self.run.directory).ok());
-        Tally::of(&journal.unwrap_or_default())
+        journal.unwrap_or_default()
     }
 
     /// What this rank does now.

@@ -1,7 +1,7 @@
 //! The loop that a run is.
 
 use std::collections::BTreeMap;
-use std::time::Instant as WallInstant;
+use std::time::{Duration, Instant as WallInstant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::chronicle::{Beginning, Chronicle, Monitor};
 use super::clock::{Clock, Instant};
 use super::domain::Domain;
+use super::farewell::Farewell;
 use super::interval::Interval;
 use super::layout::{Layout, Memory};
 use super::outputs::Outputs;
@@ -21,7 +22,7 @@ use crate::comm::Communicator;
 use crate::config::{self, Case, Schedule};
 use crate::error::{Error, Kind, Result};
 use crate::field::Record;
-use crate::rundir::Phase;
+use crate::rundir::{Entry, Event, Phase, Tally};
 
 /// A simulation on all ranks: a program, its data, and everything that drives it.
 pub struct Simulation<'a, P: Program<N>, const N: usize> {
@@ -42,6 +43,7 @@ pub struct Simulation<'a, P: Program<N>, const N: usize> {
     saved_news: Option<u64>,
     checkpoint_clock: WallInstant,
     interval: Interval,
+    farewell: Farewell,
     outputs: Outputs<<P::State as Record>::Scalar>,
     chronicle: Chronicle<'a>,
 }
@@ -123,7 +125,9 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             fence: chronicle.run().fence(),
             tick: Some(chronicle.run().heartbeat.ticker()),
         });
-        let interval = Interval::new(case.checkpoint.interval, chronicle.tally());
+        let past = chronicle.past();
+        let interval = Interval::new(case.checkpoint.interval, Tally::of(&past));
+        let farewell = Farewell::new(layout.checkpoint_bytes(), slowest_save(&past));
         let (done, over) = (part_done(&clock, &progress), clock.is_over() || progress.finished);
         let began = chronicle.started(&run_id, &Beginning { resumed_from, ..beginning }, done, over);
         comm.vote(began)?;
@@ -143,6 +147,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             saved_news: None,
             checkpoint_clock: WallInstant::now(),
             interval,
+            farewell,
             outputs,
             chronicle,
         })
@@ -178,7 +183,9 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             if agreed.stop {
                 return self.interrupt();
             }
+            let begun = WallInstant::now();
             self.advance(dt);
+            self.farewell.stepped(begun.elapsed());
         }
     }
 
@@ -186,16 +193,19 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
     fn agree(&mut self) -> Result<Pulse> {
         self.chronicle.phase(Phase::Reduce);
         let Progress { timescale, sound, finished, news, .. } = self.progress;
-        let mut pulse = Pulse {
-            timescale,
-            fault: !sound || self.failure.is_some(),
-            finished,
-            news,
-            stop: self.chronicle.run().stops.asked(self.chronicle.elapsed()),
-            checkpoint: self.checkpoints.report(),
-            output: self.outputs.report(),
-            ..Pulse::QUIET
-        };
+        let mut pulse =
+            Pulse {
+                timescale,
+                fault: !sound || self.failure.is_some(),
+                finished,
+                news,
+                stop: self.chronicle.run().stops.asked(self.chronicle.elapsed(), |limit| {
+                    self.farewell.before(limit, self.checkpoints.is_pending())
+                }),
+                checkpoint: self.checkpoints.report(),
+                output: self.outputs.report(),
+                ..Pulse::QUIET
+            };
         if self.comm.rank() == 0 {
             pulse.wall_due = self.outputs.wall_due() << 1 | u32::from(self.checkpoint_wall_due());
         }
@@ -353,7 +363,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         self.save()?;
         self.chronicle.phase(Phase::Finishing);
         let at = self.clock.now();
-        let reason = self.chronicle.run().stops.reason(self.chronicle.elapsed());
+        let reason = self.chronicle.run().stops.reason();
         self.chronicle.interrupted(at, &reason);
         Ok(Outcome::Interrupted { at })
     }
@@ -368,6 +378,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         self.chronicle.wrote(&written, at.time);
         if let Written::Committed { stall, duration, .. } = &written {
             self.interval.measured(*stall, *duration);
+            self.farewell.saved(*duration);
             self.chronicle.reckoned(&mut self.interval, self.case.checkpoint.every.is_none());
         }
         match written {
@@ -430,6 +441,15 @@ fn written<T: Serialize + DeserializeOwned>(shared: &T) -> Result<serde_json::Va
         _ => Err(Error::new(Kind::State, "what all ranks hold alike would not be the same after a restart")
             .hint("its numbers must be finite, and its Serialize and Deserialize must fit each other")),
     }
+}
+
+/// The longest that a checkpoint of this run took before.
+fn slowest_save(past: &[Entry]) -> Option<Duration> {
+    let took = |entry: &Entry| match entry.event {
+        Event::CheckpointCommitted { seconds, .. } => Duration::try_from_secs_f64(seconds).ok(),
+        _ => None,
+    };
+    past.iter().filter_map(took).max()
 }
 
 /// The part of the run that is done, by the clock or by the program's own account.

@@ -20,6 +20,7 @@ pub mod clock;
 mod domain;
 pub mod driver;
 mod evolution;
+mod farewell;
 mod finite_volume;
 mod guard;
 mod initial;

@@ -45,18 +45,19 @@ impl Stops {
         Ok(Stops { signal, request, limit })
     }
 
-    /// Whether this rank has been asked to stop; `elapsed` is the wall time since its start.
-    pub fn asked(&self, elapsed: Duration) -> bool {
+    /// Whether this rank has been asked to stop; `elapsed` is the wall time since its start, and `before` tells how long
+    /// before a limit it is time to save.
+    pub fn asked(&self, elapsed: Duration, before: impl Fn(Duration) -> Duration) -> bool {
         self.signal.load(Ordering::Relaxed) != 0
             || self.request.load(Ordering::Relaxed)
-            || self.limit.is_some_and(|limit| elapsed >= limit)
+            || self.limit.is_some_and(|limit| elapsed + before(limit) >= limit)
     }
 
-    /// Who asked, as far as this rank knows; `elapsed` is the wall time since its start.
-    pub fn reason(&self, elapsed: Duration) -> String {
+    /// Who asked, as far as this rank knows.
+    pub fn reason(&self) -> String {
         match self.signal.load(Ordering::Relaxed) as i32 {
             0 if self.request.load(Ordering::Relaxed) => "a stop was requested in the run directory".into(),
-            0 if self.limit.is_some_and(|limit| elapsed >= limit) => "the limit of wall time is reached".into(),
+            0 if self.limit.is_some() => "the limit of wall time is near".into(),
             0 => "another rank was asked to stop".into(),
             number => format!("signal {}", signal_hook::low_level::signal_name(number).unwrap_or("of an unknown kind")),
         }

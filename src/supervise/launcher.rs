@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn srun_is_told_to_kill_all_ranks_when_one_dies() {
-        let orders = Orders::from_this_supervisor(1, BTreeSet::new()).unwrap();
+        let orders = Orders::from_this_supervisor(1, BTreeSet::new(), None).unwrap();
         let run = RunDirectory::new("x.run");
         let program = [OsString::from("heat"), "run".into()];
         let command = launcher(Family::Srun).command(&placement(), &["--mpi=pmix".into()], &program, &orders, &run);
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn open_mpi_is_told_to_pass_the_orders_on() {
-        let orders = Orders::from_this_supervisor(1, BTreeSet::new()).unwrap();
+        let orders = Orders::from_this_supervisor(1, BTreeSet::new(), None).unwrap();
         let command = launcher(Family::OpenMpi).command(
             &placement(),
             &[],
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn every_launcher_is_told_the_nodes_in_its_own_words() {
-        let orders = Orders::from_this_supervisor(1, BTreeSet::new()).unwrap();
+        let orders = Orders::from_this_supervisor(1, BTreeSet::new(), None).unwrap();
         let placement = Nodes::parse("a:2,b:2").unwrap().place(3, 3, &BTreeSet::new()).unwrap();
         for (family, words) in [
             (Family::OpenMpi, ["--host", "a:2,b:1"]),

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::attempt;
 use super::launcher::Launcher;
 use super::nodes::Nodes;
@@ -41,6 +43,8 @@ pub struct Plan {
     pub hang_after: Bounds,
     /// The signals at which the ranks save and stop.
     pub stop_signals: Vec<StopSignal>,
+    /// When the run must have saved and ended, if there is a limit.
+    pub deadline: Option<Timestamp>,
     /// How long the ranks may take to save when they are asked to stop.
     pub grace: Duration,
 }
@@ -75,7 +79,7 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
     let found: BTreeSet<u64> = run.checkpoints()?.into_iter().map(|entry| entry.step).collect();
     let mut history = History::new(plan.failures_allowed, found.last().copied());
     for number in Journal::last_attempt(run)? + 1.. {
-        let orders = Orders::from_this_supervisor(number, history.poison())?;
+        let orders = Orders::from_this_supervisor(number, history.poison(), plan.deadline)?;
         let journal = Journal::new(run, number);
         let placement = match plan.nodes.place(plan.ranks, plan.fewest_ranks, &history.suspects()) {
             Ok(placement) => placement,

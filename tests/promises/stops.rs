@@ -125,6 +125,21 @@ fn a_run_saves_before_its_limit_of_wall_time() {
 }
 
 #[test]
+fn the_limit_of_a_supervised_run_is_that_of_all_its_attempts_together() {
+    let room = Room::new();
+    let expected = undisturbed(&room);
+    let run = room.run("limited");
+    let mut launches = 0;
+    let options = ["--time-limit", "3 s"];
+    while room.supervised(2, &options, "gray_scott").runs("case.toml", "limited").end().code == Some(75) {
+        launches += 1;
+        assert!(launches < 100, "no launch moves on");
+        assert!(stopped(&run).last().unwrap().contains("limit"), "{:?}", stopped(&run));
+    }
+    assert_eq!((hash(&run), totals(&run)), expected);
+}
+
+#[test]
 fn a_stop_request_in_the_run_directory_is_heard() {
     let room = Room::new();
     room.case("case.toml", CASE);
