@@ -25,7 +25,7 @@ use crate::comm::Communicator;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Field, Scalar};
 use crate::grid::{Partition, Tiling};
-use crate::rundir::{checkpoint_name, partial_of};
+use crate::rundir::{Spoil, checkpoint_name, partial_of};
 
 /// Where checkpoints go and how they are treated.
 #[derive(Clone)]
@@ -74,6 +74,8 @@ pub struct Writer<T> {
     settings: Settings,
     staging: Staging<T>,
     pending: Option<Pending<T>>,
+    /// The byte of which a bit flips between checksum and disk, on purpose.
+    flip: Option<usize>,
 }
 
 /// A checkpoint between its begin and its end.
@@ -98,12 +100,17 @@ enum Work<T> {
 impl<T: Scalar> Writer<T> {
     /// A writer with nothing to do yet.
     pub fn new(settings: Settings) -> Self {
-        Writer { settings, staging: Staging::default(), pending: None }
+        Writer { settings, staging: Staging::default(), pending: None, flip: None }
     }
 
     /// Whether a checkpoint is being written; the same on all ranks.
     pub fn is_pending(&self) -> bool {
         self.pending.is_some()
+    }
+
+    /// Has a bit of this rank's next checkpoint flip after its checksum was taken. For tests.
+    pub fn flip_next(&mut self, byte: usize) {
+        self.flip = Some(byte);
     }
 
     /// Takes a checkpoint: creates the file and copies the field; writing then goes on beside the sweeps.
@@ -148,6 +155,9 @@ impl<T: Scalar> Writer<T> {
             Ok(job) => {
                 let mut staging = std::mem::take(&mut self.staging);
                 staging.fill(&job.header, tiling, field, self.settings.threads);
+                if let Some(byte) = self.flip.take() {
+                    Spoil::flip(bytemuck::cast_slice_mut(&mut staging.numbers), byte);
+                }
                 let summary = summarise(tiling, field, &staging, costs);
                 let job = Arc::new(job);
                 let worker = Worker::start(job.clone(), file, staging, self.settings.clone());

@@ -7,6 +7,7 @@ use super::{Copy, Message, Plan};
 use crate::comm::Communicator;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Block, Field, Scalar};
+use crate::rundir::Spoil;
 use crate::sys::mpi::{Messages, Transport};
 
 /// How the messages of an exchange travel; the values that arrive are the same.
@@ -41,6 +42,10 @@ pub struct Exchange<T: Scalar, const N: usize> {
     plan: Plan<N>,
     components: usize,
     messages: Messages<T>,
+    /// Whether the next start sends nothing, on purpose.
+    skip: bool,
+    /// Whether a bit flips in what it sends.
+    flip: bool,
 }
 
 impl<T: Scalar, const N: usize> Exchange<T, N> {
@@ -62,7 +67,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
         let (outgoing, incoming) = (sizes(plan.sends()), sizes(plan.receives()));
         let agree = |outcome| communicator.vote(outcome);
         let messages = Messages::new(communicator.inner(), transport, &outgoing, &incoming, agree)?;
-        Ok(Exchange { plan, components, messages })
+        Ok(Exchange { plan, components, messages, skip: false, flip: false })
     }
 
     /// Packs and sends what the neighbours need, and copies what needs no message.
@@ -83,7 +88,12 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
         for message in self.plan.sends() {
             rest = pack(message, field.blocks(), rest);
         }
-        self.messages.start()?;
+        if std::mem::take(&mut self.flip) {
+            Spoil::flip(bytemuck::cast_slice_mut(self.messages.outgoing()), 0);
+        }
+        if !std::mem::take(&mut self.skip) {
+            self.messages.start()?;
+        }
         copy_within_rank(self.plan.copies(), field.blocks_mut());
         Ok(())
     }
@@ -102,6 +112,16 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
             rest = unpack(message, field.blocks_mut(), rest);
         }
         Ok(())
+    }
+
+    /// Has a bit flip in what the next start sends. For tests of what notices it.
+    pub fn flip_next_message(&mut self) {
+        self.flip = true;
+    }
+
+    /// Has the next start send nothing, so that the neighbours wait for ever. For tests of what notices it.
+    pub fn skip_next_send(&mut self) {
+        self.skip = true;
     }
 
     /// Whether the rank's block at this place has ghosts that come from another rank.

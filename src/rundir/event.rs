@@ -163,6 +163,17 @@ pub enum Event {
         /// The part of the time in which the others do, on the average.
         others: f64,
     },
+    /// A fault was injected on purpose, as a test asked for.
+    FaultInjected {
+        /// The rank.
+        rank: usize,
+        /// What it was doing.
+        phase: Phase,
+        /// In which step.
+        step: u64,
+        /// The fault, as the plan has it.
+        fault: String,
+    },
     /// Somebody asked for a stop.
     StopRequested {
         /// Who or what asked.
@@ -221,6 +232,9 @@ impl fmt::Display for Event {
                 100.0 * busy,
                 100.0 * others
             ),
+            Event::FaultInjected { rank, phase, step, fault } => {
+                write!(f, "the fault {fault} was injected on rank {rank} in step {step} (phase {phase})")
+            }
             Event::StopRequested { reason } => write!(f, "asked to stop: {reason}"),
             Event::Unknown => write!(f, "something that this version does not know"),
         }

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::directory::RunDirectory;
+use super::fault::{Faults, Spoil};
 use super::orders::Orders;
 use super::record::{HeartbeatRecord, Phase};
 use crate::error::{Error, Result};
@@ -33,6 +34,8 @@ pub struct Heartbeat {
     pulse: Arc<Pulse>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    /// What is injected on purpose.
+    faults: Option<Faults>,
 }
 
 impl Heartbeat {
@@ -40,8 +43,10 @@ impl Heartbeat {
     ///
     /// # Errors
     ///
-    /// An I/O error, if the heartbeats file cannot be opened: a supervisor would take the rank for dead.
+    /// An I/O error, if the heartbeats file cannot be opened: a supervisor would take the rank for dead. A bad command, if
+    /// faults are to be injected and their plan makes no sense.
     pub fn start(run: &RunDirectory, rank: usize, orders: &Orders) -> Result<Heartbeat> {
+        let faults = Faults::from_environment(run, rank, orders)?;
         let path = run.heartbeats();
         let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = open.map_err(|cause| Error::io("open the heartbeats", &path, &cause).on_rank(rank))?;
@@ -65,19 +70,24 @@ impl Heartbeat {
             .name("heartbeat".into())
             .spawn(move || beater.beat_until_leaving())
             .map_err(|cause| Error::io("start the heartbeat", &path, &cause).on_rank(rank))?;
-        Ok(Heartbeat { pulse, stop, thread: Some(thread) })
+        let heartbeat = Heartbeat { pulse, stop, thread: Some(thread), faults };
+        heartbeat.mark();
+        heartbeat.injected_error()?;
+        Ok(heartbeat)
     }
 
     /// The rank now does this; counts as progress.
     pub fn phase(&self, phase: Phase) {
         self.pulse.phase.store(phase as u8, Relaxed);
         self.progress();
+        self.mark();
     }
 
     /// The rank is now in this step; counts as progress.
     pub fn step(&self, step: u64) {
         self.pulse.step.store(step, Relaxed);
         self.progress();
+        self.mark();
     }
 
     /// The rank has got on within its phase, by a block or a file.
@@ -91,6 +101,27 @@ impl Heartbeat {
         Arc::new(move || {
             pulse.progress.fetch_add(1, Relaxed);
         })
+    }
+
+    /// Whatever is to be injected at this place of the run strikes.
+    fn mark(&self) {
+        if let Some(faults) = &self.faults {
+            faults.strike(self.pulse.step.load(Relaxed), Phase::from_number(self.pulse.phase.load(Relaxed)));
+        }
+    }
+
+    /// The error that was injected on this rank since the last call.
+    ///
+    /// # Errors
+    ///
+    /// That error: it must be voted on, like any that one rank has alone.
+    pub fn injected_error(&self) -> Result<()> {
+        self.faults.as_ref().map_or(Ok(()), Faults::take_error)
+    }
+
+    /// What is to be spoilt on this rank in this step, of what is `wanted` here.
+    pub fn spoils(&self, step: u64, wanted: fn(Spoil) -> bool) -> impl Iterator<Item = Spoil> {
+        self.faults.iter().flat_map(move |faults| faults.spoils(step, wanted))
     }
 
     /// Whether somebody has asked this rank to save and to end.
@@ -108,6 +139,9 @@ impl Heartbeat {
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.phase(Phase::Ended);
+        }
         self.pulse.leaving.store(true, Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();

@@ -25,6 +25,7 @@
 
 pub mod directory;
 pub mod event;
+pub mod fault;
 pub mod finished;
 pub mod heartbeat;
 pub mod journal;
@@ -37,6 +38,7 @@ pub mod tally;
 
 pub use directory::{CheckpointEntry, RunDirectory, case_in, checkpoint_name, checkpoints_in, partial_of, step_of};
 pub use event::Event;
+pub use fault::Spoil;
 pub use finished::Finished;
 pub use heartbeat::Heartbeat;
 pub use journal::{Entry, Journal};

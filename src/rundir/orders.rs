@@ -84,6 +84,11 @@ impl Orders {
         self.supervisor.as_ref().is_some_and(Process::is_gone)
     }
 
+    /// The process of the supervisor that gave these orders.
+    pub(super) fn supervisor_pid(&self) -> Option<u32> {
+        self.supervisor.as_ref().map(Process::pid)
+    }
+
     /// Writes the orders into the environment of a command.
     pub(crate) fn give_to(&self, command: &mut Command, run: &RunDirectory) {
         command.envs(self.variables(run));

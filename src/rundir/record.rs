@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,15 @@ impl Phase {
 
     pub(super) fn from_number(number: u8) -> Phase {
         *Phase::ALL.get(usize::from(number)).unwrap_or(&Phase::Ended)
+    }
+}
+
+impl FromStr for Phase {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Phase, String> {
+        let named = Phase::ALL.into_iter().find(|phase| phase.to_string() == text);
+        named.ok_or_else(|| format!("\"{text}\" is no phase"))
     }
 }
 
@@ -182,6 +192,7 @@ mod tests {
         for (number, phase) in Phase::ALL.into_iter().enumerate() {
             assert_eq!(phase as usize, number);
             assert_eq!(Phase::from_number(phase as u8), phase);
+            assert_eq!(phase.to_string().parse(), Ok(phase));
             assert_eq!(serde_json::to_string(&phase).unwrap(), format!("\"{phase}\""));
         }
     }

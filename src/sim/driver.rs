@@ -16,7 +16,7 @@ use super::outputs::Outputs;
 use super::program::{Activity, Program, Progress, Step};
 use super::pulse::Pulse;
 use super::run::{Outcome, Run};
-use super::{initial, restart};
+use super::{initial, restart, spoil};
 use crate::checkpoint::{self, Header, Outcome as Written, Writer};
 use crate::comm::Communicator;
 use crate::config::{self, Case, Schedule};
@@ -70,7 +70,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let partition = layout.partition(comm.size(), found.costs(&layout).as_deref())?;
         let bytes = (0..comm.size()).map(|rank| layout.bytes_of(&partition, rank)).max().unwrap_or(0);
         let on_node = bytes * comm.node()?.size as u64;
-        comm.vote(layout.check_memory(on_node, Memory::of_this_node()))?;
+        comm.vote(run.heartbeat.injected_error().and(layout.check_memory(on_node, Memory::of_this_node())))?;
 
         let beginning = Beginning {
             title: case.title.clone(),
@@ -192,6 +192,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
     /// The one all-reduce of a step: soundness, timescale, wishes to stop, and how far the writers are.
     fn agree(&mut self) -> Result<Pulse> {
         self.chronicle.phase(Phase::Reduce);
+        self.failure = self.failure.take().or(self.chronicle.run().heartbeat.injected_error().err());
         let Progress { timescale, sound, finished, news, .. } = self.progress;
         let mut pulse =
             Pulse {
@@ -243,6 +244,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         };
         let Instant { step: number, time } = self.clock.now();
         show(Activity::Sweep);
+        spoil::before_step(heartbeat, domain, number);
         match program.step(domain, shared, &Step { number, time, dt, show: &show }) {
             Ok(()) => self.progress = program.progress(domain, shared),
             // The others may wait for a message that never comes.
@@ -302,6 +304,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         // What came before a checkpoint must not be missing after a restart from it.
         self.outputs.finish_before(self.comm, self.clock.now().step)?;
         let costs = self.domain.costs();
+        spoil::before_checkpoint(&self.chronicle.run().heartbeat, &mut self.checkpoints, self.clock.now().step);
         let Domain { tiling, partition, state, .. } = &self.domain;
         self.checkpoints.begin(self.comm, header, tiling, partition, state, &costs)?;
         self.pending_checkpoint = Some(self.clock.now());
@@ -399,6 +402,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
     }
 
     fn own_header(&self) -> Result<Header> {
+        self.chronicle.run().heartbeat.injected_error()?;
         let Instant { step, time } = self.clock.now();
         let grid = self.domain.grid();
         let mut replicated = BTreeMap::from([(BEFORE.into(), serde_json::json!(self.clock.before()))]);

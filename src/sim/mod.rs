@@ -35,6 +35,7 @@ mod pulse;
 mod restart;
 mod rows;
 pub mod run;
+mod spoil;
 pub mod stops;
 mod totals;
 

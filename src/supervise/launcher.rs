@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use super::nodes::Placement;
 use crate::error::{Error, Kind, Result};
+use crate::rundir::fault::FAULT_VARIABLE;
 use crate::rundir::{Orders, RunDirectory};
 
 /// The names that are tried, in this order; the last ones are Debian's, where both MPIs are installed.
@@ -181,7 +182,8 @@ impl Launcher {
         orders.give_to(&mut command, run);
         if self.family == Family::OpenMpi {
             // Unlike the others it passes no variables on to other nodes by itself.
-            for name in Orders::variable_names() {
+            let faults = std::env::var_os(FAULT_VARIABLE).map(|_| FAULT_VARIABLE);
+            for name in Orders::variable_names().into_iter().chain(faults) {
                 command.args(["-x", name]);
             }
         }

@@ -72,6 +72,11 @@ impl Process {
         Ok(Process { host: host(), pid, started: condition.started })
     }
 
+    /// Its pid on its host.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Whether it is known to be gone; a process of another host never is.
     pub(crate) fn is_gone(&self) -> bool {
         self.host == host() && Condition::of(self.pid).is_none_or(|condition| condition.started != self.started)
