@@ -230,6 +230,17 @@ impl<T: Scalar> Writer<T> {
         Ok(None)
     }
 
+    /// Gives the pending checkpoint up, whatever has become of it so far, and leaves nothing of it: for a state that turns
+    /// out to be none worth keeping.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// If MPI fails.
+    pub fn give_up(&mut self, communicator: &Communicator) -> Result<()> {
+        if self.is_pending() { self.discard(communicator).map(drop) } else { Ok(()) }
+    }
+
     fn complete(&mut self) -> Option<Outcome> {
         let Pending { step, path, bytes, work, started, stall, .. } = self.pending.take()?;
         if let Work::Running { worker, .. } = work {

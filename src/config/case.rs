@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::guard::Guard;
 use super::keys::Word;
 use super::schedule::Schedule;
 use crate::error::{Error, Result};
@@ -44,6 +45,8 @@ pub struct Case {
     pub checkpoint: Checkpoint,
     /// How the work is done; never changes the bits.
     pub run: Run,
+    /// What is watched for bits that flip; never changes the bits of the result.
+    pub guard: Guard,
     /// What the supervisor puts up with.
     pub recovery: Recovery,
 }

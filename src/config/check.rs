@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 
 use super::boundary::{AXES, read_boundaries};
 use super::case::{Case, Exchange, InitialFile, Integrator, Output, Recovery, Run, StepSize, Thing, Time};
+use super::guard::{GUARD_KEYS, check_guard};
 use super::keys::{Document, Table, Value};
 use super::model::read_model;
 use super::recovery::{check_checkpoint, check_recovery};
@@ -14,10 +15,23 @@ use crate::error::Result;
 use crate::field::{Component, ScalarKind};
 
 /// The keys of the case and of its tables; `[model]` has those of the model.
-pub(super) const KEYS: [(&str, &[&str]); 10] = [
+pub(super) const KEYS: [(&str, &[&str]); 11] = [
     (
         "",
-        &["title", "grid", "boundary", "model", "scheme", "initial", "time", "output", "checkpoint", "run", "recovery"],
+        &[
+            "title",
+            "grid",
+            "boundary",
+            "model",
+            "scheme",
+            "initial",
+            "time",
+            "output",
+            "checkpoint",
+            "run",
+            "guard",
+            "recovery",
+        ],
     ),
     ("grid", &["cells", "lower", "upper", "block"]),
     ("boundary", &AXES),
@@ -28,6 +42,7 @@ pub(super) const KEYS: [(&str, &[&str]); 10] = [
     ("checkpoint", &["every", "interval", "keep", "verify"]),
     ("run", &["threads", "sweeps_per_exchange", "exchange"]),
     ("recovery", &["hang_after", "failures_without_progress", "fewest_ranks", "stop_signals"]),
+    ("guard", &GUARD_KEYS),
 ];
 
 /// The most cells of a grid, so that cells and bytes can be counted in 64 bits.
@@ -152,6 +167,7 @@ pub fn check<M: DeserializeOwned>(source: &Source, subject: &Subject<'_>) -> Res
         outputs: check_outputs(&root, &[components, derived].concat(), components.len(), &rules)?,
         checkpoint: check_checkpoint(&section(&root, "checkpoint")?, |every| rules.schedule(every))?,
         run: check_run(&section(&root, "run")?, family)?,
+        guard: check_guard(&section(&root, "guard")?)?,
         recovery: check_recovery(&section(&root, "recovery")?)?,
     };
     Ok((case, parameters))

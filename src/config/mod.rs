@@ -73,6 +73,8 @@
 //! | `run.threads` | threads of each rank | 1 | no |
 //! | `run.sweeps_per_exchange` | sweeps between two exchanges of halos | 1 | no |
 //! | `run.exchange` | `"neighbourhood"` or `"point_to_point"` | `"neighbourhood"` | no |
+//! | `guard.checksums` | what is compared with its checksum while the run computes: `"none"`, `"messages"` (halos on arrival), `"blocks"` (memory, between two steps) or `"all"` | `"none"` | no |
+//! | `guard.every` | for blocks: after which steps, as in `{ steps = 10 }`; a bit that flips between others goes unnoticed | `{ steps = 1 }` | no |
 //! | `recovery.hang_after` | wall time without progress after which ranks that compute count as hung: ten times the longest step seen, within these bounds; or the lower bound alone, as in `"30 s"` | `{ at_least = "10 s", at_most = "10 min" }` | no |
 //! | `recovery.failures_without_progress` | failures without a new checkpoint after which the run stops | 3 | no |
 //! | `recovery.fewest_ranks` | the fewest ranks to go on with when nodes are lost | as many as were asked for | no |
@@ -102,6 +104,7 @@ mod boundary;
 mod case;
 mod check;
 mod explain;
+mod guard;
 mod keys;
 mod model;
 mod recovery;
@@ -117,6 +120,7 @@ pub use case::{
     StopSignal, Thing, Time, Verify,
 };
 pub use check::{Family, Subject, check};
+pub use guard::{Checksums, Guard};
 pub use keys::Word;
 pub use schedule::{Schedule, parse_duration};
 pub use source::Source;

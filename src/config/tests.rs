@@ -79,6 +79,9 @@ verify = "sample"
 threads = 2
 sweeps_per_exchange = 4
 exchange = "point_to_point"
+[guard]
+checksums = "all"
+every = { steps = 5 }
 [recovery]
 hang_after = "30 s"
 failures_without_progress = 5
@@ -136,6 +139,7 @@ fn a_full_case_is_read_as_written() {
         }
     );
     assert_eq!(case.run, Run { threads: 2, sweeps_per_exchange: 4, exchange: Exchange::PointToPoint });
+    assert_eq!(case.guard, Guard { checksums: Checksums::All, steps: 5 });
     assert_eq!(
         case.recovery,
         Recovery {
@@ -158,6 +162,7 @@ fn the_least_case_gets_the_defaults_of_the_documentation() {
     assert_eq!(case.time.end, 0.0);
     assert_eq!(case.checkpoint, Checkpoint { every: None, interval: seconds(10, 3600), keep: 2, verify: Verify::All });
     assert_eq!(case.run, Run { threads: 1, sweeps_per_exchange: 1, exchange: Exchange::Neighbourhood });
+    assert_eq!(case.guard, Guard { checksums: Checksums::None, steps: 1 });
     assert_eq!(
         case.recovery,
         Recovery {
@@ -310,9 +315,16 @@ fn every_wrong_value_is_explained_with_line_key_value_and_rule() {
         ("threads = 2", "threads = 1000000", "run.threads = 1000000 is too many"),
         ("sweeps_per_exchange = 4", "sweeps_per_exchange = 0", "run.sweeps_per_exchange = 0 must be at least 1"),
         (
+            "checksums = \"all\"",
+            "checksums = \"halos\"",
+            "heat.toml:44: guard.checksums = \"halos\" is not a choice of checksums",
+        ),
+        ("checksums = \"all\"", "checksums = \"messages\"", "heat.toml:45: guard.every = { steps = 5 } is of no use"),
+        ("every = { steps = 5 }", "every = { time = 5 }", "heat.toml:45: guard.every = { time = 5 } must count steps"),
+        (
             "hang_after = \"30 s\"",
             "hang_after = \"30\"",
-            "heat.toml:44: recovery.hang_after = \"30\" is no span of time",
+            "heat.toml:47: recovery.hang_after = \"30\" is no span of time",
         ),
         ("failures_without_progress = 5", "failures_without_progress = 0", "must be at least 1"),
         ("fewest_ranks = 2", "fewest_ranks = 0", "recovery.fewest_ranks = 0 must be at least 1"),
@@ -325,8 +337,8 @@ fn every_wrong_value_is_explained_with_line_key_value_and_rule() {
             "titel = \"x\"",
             "heat.toml:1: titel is not a key of a case; its keys are",
         ),
-        ("[recovery]", "[recover]", "heat.toml:43: recover is not a key of a case"),
-        ("[recovery]", "[recovery", "heat.toml:43:10: this is not TOML"),
+        ("[recovery]", "[recover]", "heat.toml:46: recover is not a key of a case"),
+        ("[recovery]", "[recovery", "heat.toml:46:10: this is not TOML"),
         ("[recovery]", "[run]", "this is not TOML: duplicate key"),
     ] {
         let message = message(from, to);

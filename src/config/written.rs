@@ -6,6 +6,7 @@ use toml::{Table, Value};
 
 use super::boundary::write_boundaries;
 use super::case::{Bounds, Case, StepSize, Thing};
+use super::guard::write_guard;
 use super::keys::Word;
 use super::schedule::{Schedule, write_duration};
 use super::scheme::write_scheme;
@@ -50,6 +51,7 @@ impl Case {
         run.insert("threads".into(), count(self.run.threads));
         run.insert("sweeps_per_exchange".into(), count(self.run.sweeps_per_exchange));
         run.insert("exchange".into(), self.run.exchange.word().into());
+        case.insert("guard".into(), write_guard(&self.guard).into());
         let recovery = entry(&mut case, "recovery");
         recovery.insert("hang_after".into(), write_bounds(self.recovery.hang_after));
         let failures = Value::Integer(self.recovery.failures_without_progress.into());

@@ -29,6 +29,7 @@ pub fn check_exchange<T: Scalar, const N: usize>(
     }
     communicator.vote(exchange.start(field))?;
     communicator.vote(exchange.finish(field))?;
+    communicator.vote(exchange.take_fault().map_or(Ok(()), Err))?;
     let width = exchange.plan().width();
     communicator.vote(field.blocks().iter().try_for_each(|block| code.verify(block, width)))
 }

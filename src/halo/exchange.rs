@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::checksum::Checksums;
 use super::rows::{Rows, copy_row};
 use super::{Copy, Message, Plan};
 use crate::comm::Communicator;
@@ -42,6 +43,7 @@ pub struct Exchange<T: Scalar, const N: usize> {
     plan: Plan<N>,
     components: usize,
     messages: Messages<T>,
+    checksums: Option<Checksums>,
     /// Whether the next start sends nothing, on purpose.
     skip: bool,
     /// Whether a bit flips in what it sends.
@@ -57,17 +59,40 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
     /// # Errors
     /// On all ranks, if one of them would exchange more than MPI can count; if MPI fails.
     pub fn new(communicator: &Communicator, plan: Plan<N>, components: usize, backend: Backend) -> Result<Self> {
+        Self::prepare(communicator, plan, components, backend, None)
+    }
+
+    /// As [`new`](Self::new), but every message carries a checksum, and one that is not what was sent is noticed on
+    /// arrival: see [`take_fault`](Self::take_fault).
+    ///
+    /// # Collective
+    /// Also for ranks without blocks; all must choose the same.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn guarded(communicator: &Communicator, plan: Plan<N>, components: usize, backend: Backend) -> Result<Self> {
+        Self::prepare(communicator, plan, components, backend, Some(Checksums::new(communicator.rank())))
+    }
+
+    fn prepare(
+        communicator: &Communicator,
+        plan: Plan<N>,
+        components: usize,
+        backend: Backend,
+        checksums: Option<Checksums>,
+    ) -> Result<Self> {
         let transport = match backend {
             Backend::Neighbourhood => Transport::Neighbourhood,
             Backend::PointToPoint => Transport::PointToPoint,
         };
+        let beyond = if checksums.is_some() { Checksums::numbers::<T>() } else { 0 };
         let sizes = |messages: &[Message<N>]| -> Vec<_> {
-            messages.iter().map(|message| (message.rank, message.cells() * components)).collect()
+            messages.iter().map(|message| (message.rank, message.cells() * components + beyond)).collect()
         };
         let (outgoing, incoming) = (sizes(plan.sends()), sizes(plan.receives()));
         let agree = |outcome| communicator.vote(outcome);
         let messages = Messages::new(communicator.inner(), transport, &outgoing, &incoming, agree)?;
-        Ok(Exchange { plan, components, messages, skip: false, flip: false })
+        Ok(Exchange { plan, components, messages, checksums, skip: false, flip: false })
     }
 
     /// Packs and sends what the neighbours need, and copies what needs no message.
@@ -86,7 +111,12 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
         self.check_shape(field)?;
         let mut rest = self.messages.outgoing();
         for message in self.plan.sends() {
-            rest = pack(message, field.blocks(), rest);
+            let (packed, after) = rest.split_at_mut(message.cells() * self.components);
+            pack(message, field.blocks(), packed);
+            rest = match &self.checksums {
+                Some(checksums) => checksums.write(message.rank, packed, after),
+                None => after,
+            };
         }
         if std::mem::take(&mut self.flip) {
             Spoil::flip(bytemuck::cast_slice_mut(self.messages.outgoing()), 0);
@@ -109,9 +139,30 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
         self.messages.wait()?;
         let mut rest = self.messages.incoming();
         for message in self.plan.receives() {
-            rest = unpack(message, field.blocks_mut(), rest);
+            let (packed, after) = rest.split_at(message.cells() * self.components);
+            let (sound, after) = match &mut self.checksums {
+                Some(checksums) => checksums.compare(message.rank, packed, after),
+                None => (true, after),
+            };
+            if sound {
+                unpack(message, field.blocks_mut(), packed);
+            }
+            rest = after;
+        }
+        if let Some(checksums) = &mut self.checksums {
+            checksums.next();
         }
         Ok(())
+    }
+
+    /// The first message since the last call that was not what its sender sent, as an error of the kind
+    /// [`Corruption`](Kind::Corruption); always none without checksums.
+    ///
+    /// It is no error of [`finish`](Self::finish), since the other ranks know nothing of it and go on: whoever drives the
+    /// exchanges asks here where all ranks meet, and lets them vote. Until then the ghosts that the message was for keep
+    /// their old values.
+    pub fn take_fault(&mut self) -> Option<Error> {
+        self.checksums.as_mut().and_then(Checksums::take_fault)
     }
 
     /// Has a bit flip in what the next start sends. For tests of what notices it.
@@ -129,7 +180,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
         self.plan.waits(block)
     }
 
-    /// The bytes that this rank sends in one exchange.
+    /// The bytes of the cells that this rank sends in one exchange; a checksum adds eight to each message.
     pub fn bytes_per_exchange(&self) -> usize {
         self.plan.cells_sent() * self.components * size_of::<T>()
     }
@@ -166,12 +217,8 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
     }
 }
 
-/// Copies the pieces of a message into the front of a buffer, and returns the rest of it.
-pub(super) fn pack<'a, T: Scalar, const N: usize>(
-    message: &Message<N>,
-    blocks: &[Block<T, N>],
-    buffer: &'a mut [T],
-) -> &'a mut [T] {
+/// Copies the pieces of a message into a buffer of its length.
+pub(super) fn pack<T: Scalar, const N: usize>(message: &Message<N>, blocks: &[Block<T, N>], buffer: &mut [T]) {
     let mut rest = buffer;
     for piece in &message.pieces {
         let block = &blocks[piece.block];
@@ -186,15 +233,10 @@ pub(super) fn pack<'a, T: Scalar, const N: usize>(
             rest = after;
         }
     }
-    rest
 }
 
-/// Copies the front of a buffer to the pieces of a message, and returns the rest of it.
-pub(super) fn unpack<'a, T: Scalar, const N: usize>(
-    message: &Message<N>,
-    blocks: &mut [Block<T, N>],
-    buffer: &'a [T],
-) -> &'a [T] {
+/// Copies a buffer of its length to the pieces of a message.
+pub(super) fn unpack<T: Scalar, const N: usize>(message: &Message<N>, blocks: &mut [Block<T, N>], buffer: &[T]) {
     let mut rest = buffer;
     for piece in &message.pieces {
         let block = &mut blocks[piece.block];
@@ -210,7 +252,6 @@ pub(super) fn unpack<'a, T: Scalar, const N: usize>(
             rest = after;
         }
     }
-    rest
 }
 
 /// Fills the ghosts whose values lie in blocks of the same rank.

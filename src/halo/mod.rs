@@ -22,6 +22,7 @@
 
 mod boundary;
 mod check;
+mod checksum;
 mod exchange;
 mod plan;
 mod rows;

@@ -36,7 +36,8 @@ impl<S: Record, const N: usize> Domain<S, N> {
             config::Exchange::Neighbourhood => Backend::Neighbourhood,
             config::Exchange::PointToPoint => Backend::PointToPoint,
         };
-        let exchange = Exchange::new(comm, plan, components.len(), backend)?;
+        let prepare = if case.guard.checksums.of_messages() { Exchange::guarded } else { Exchange::new };
+        let exchange = prepare(comm, plan, components.len(), backend)?;
         let threads = case.run.threads;
         // The calling thread is one of the pool's, so that one thread means no other and no hand-over.
         let pool = rayon::ThreadPoolBuilder::new()

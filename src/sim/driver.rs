@@ -6,6 +6,7 @@ use std::time::{Duration, Instant as WallInstant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::checksums::Checksums;
 use super::chronicle::{Beginning, Chronicle, Monitor};
 use super::clock::{Clock, Instant};
 use super::domain::Domain;
@@ -35,6 +36,9 @@ pub struct Simulation<'a, P: Program<N>, const N: usize> {
     progress: Progress,
     /// What the last step failed with on this rank.
     failure: Option<Error>,
+    /// The first bit that was seen to have flipped on this rank, in a message or in memory.
+    corruption: Option<Error>,
+    checksums: Checksums,
     clock: Clock,
     checkpoints: Writer<<P::State as Record>::Scalar>,
     pending_checkpoint: Option<Instant>,
@@ -128,6 +132,8 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let past = chronicle.past();
         let interval = Interval::new(case.checkpoint.interval, Tally::of(&past));
         let farewell = Farewell::new(layout.checkpoint_bytes(), slowest_save(&past));
+        let mut checksums = Checksums::new(&case.guard, domain.state.blocks().len());
+        checksums.take(&domain.pool, &domain.state, clock.now().step);
         let (done, over) = (part_done(&clock, &progress), clock.is_over() || progress.finished);
         let began = chronicle.started(&run_id, &Beginning { resumed_from, ..beginning }, done, over);
         comm.vote(began)?;
@@ -140,6 +146,8 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             shared,
             progress,
             failure: None,
+            corruption: None,
+            checksums,
             clock,
             checkpoints,
             pending_checkpoint: None,
@@ -197,7 +205,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let mut pulse =
             Pulse {
                 timescale,
-                fault: !sound || self.failure.is_some(),
+                fault: !sound || self.failure.is_some() || self.corruption.is_some(),
                 finished,
                 news,
                 stop: self.chronicle.run().stops.asked(self.chronicle.elapsed(), |limit| {
@@ -213,6 +221,8 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let agreed = pulse.agree(self.comm)?;
         if agreed.fault {
             let step = self.clock.now().step;
+            // Whatever else is wrong may be what a flipped bit led to.
+            self.comm.vote(self.corruption.take().map_or(Ok(()), |error| Err(error.in_step(step))))?;
             let fault = self.failure.take().or_else(|| self.program.explain(&self.domain));
             self.comm.vote(fault.map_or(Ok(()), |fault| Err(fault.in_step(step))))?;
             let unexplained = "a rank says that its state is not sound, but finds no cell that is wrong";
@@ -233,6 +243,8 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
 
     /// One step of the program.
     fn advance(&mut self, dt: f64) {
+        // What it finds waits for the next agreement: the other ranks step, and this one owes them its part.
+        let flipped = self.checksums.compare(&self.domain.pool, &self.domain.state).err();
         let Simulation { program, domain, shared, chronicle, .. } = self;
         let heartbeat = &chronicle.run().heartbeat;
         let show = |activity| {
@@ -254,7 +266,9 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             }
             Err(error) => self.failure = Some(error),
         }
+        self.corruption = flipped.or(self.domain.exchange.take_fault());
         self.clock.advance(dt);
+        self.checksums.take(&self.domain.pool, &self.domain.state, self.clock.now().step);
         self.chronicle.stepped(self.clock.now(), dt, part_done(&self.clock, &self.progress));
     }
 
@@ -264,6 +278,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let due = self.outputs.due(&self.clock, over, agreed.wall_due >> 1);
         if due.any() {
             self.chronicle.phase(Phase::Output);
+            self.compare_memory()?;
             let header = self.header()?;
             self.outputs.write(due, self.clock.now(), &header, &self.program, &self.domain)?;
         }
@@ -307,9 +322,22 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         spoil::before_checkpoint(&self.chronicle.run().heartbeat, &mut self.checkpoints, self.clock.now().step);
         let Domain { tiling, partition, state, .. } = &self.domain;
         self.checkpoints.begin(self.comm, header, tiling, partition, state, &costs)?;
+        // Only now: had it been before, a bit could have flipped before it was copied.
+        if let Err(error) = self.compare_memory() {
+            self.checkpoints.give_up(self.comm)?;
+            return Err(error);
+        }
         self.pending_checkpoint = Some(self.clock.now());
         self.checkpoint_clock = WallInstant::now();
         Ok(())
+    }
+
+    /// Sees that the memory of all ranks is as the last step left it, where that is under checksums.
+    fn compare_memory(&self) -> Result<()> {
+        if !self.case.guard.checksums.of_blocks() {
+            return Ok(());
+        }
+        self.comm.vote(self.checksums.compare(&self.domain.pool, &self.domain.state))
     }
 
     /// Sees that what all ranks should hold alike is alike: a checkpoint keeps rank 0's.
@@ -354,6 +382,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         self.save()?;
         self.chronicle.phase(Phase::Finishing);
         let mut hash = [self.domain.state.fingerprint(&self.domain.tiling)];
+        self.compare_memory()?;
         self.comm.sum_u64_wrapping(&mut hash)?;
         hash[0] = hash[0].wrapping_add(self.header()?.shared_fingerprint());
         let at = self.clock.now();

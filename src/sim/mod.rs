@@ -15,6 +15,7 @@
 //!
 //! This room does not know how messages, files or processes work. Read [`model`] and [`program`] first, then [`driver`].
 
+mod checksums;
 pub mod chronicle;
 pub mod clock;
 mod domain;

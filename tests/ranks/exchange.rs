@@ -1,6 +1,7 @@
 //! Halo exchanges between real ranks, with cells that hold their own coordinates.
 
 use steadfast::comm::Communicator;
+use steadfast::error::Kind;
 use steadfast::field::{Field, Scalar};
 use steadfast::grid::{Cell, Grid, Partition, Tiling, Vector, random};
 use steadfast::halo::{Backend, Exchange, Plan, check_backend, check_exchange};
@@ -17,6 +18,7 @@ pub const CHECKS: &[Check] = &[
     ("one_exchange_serves_several_fields", one_exchange_serves_several_fields),
     ("blocks_that_do_not_wait_are_complete_at_once", blocks_that_do_not_wait_are_complete_at_once),
     ("an_exchange_allocates_nothing", an_exchange_allocates_nothing),
+    ("a_flipped_message_is_noticed_by_its_receiver_alone", a_flipped_message_is_noticed_by_its_receiver_alone),
     ("an_exchange_may_be_dropped_in_flight", an_exchange_may_be_dropped_in_flight),
 ];
 
@@ -153,15 +155,50 @@ fn blocks_that_do_not_wait_are_complete_at_once(world: &Communicator) {
 }
 
 fn an_exchange_allocates_nothing(world: &Communicator) {
-    for backend in Backend::ALL {
+    for (backend, guarded) in Backend::ALL.into_iter().flat_map(|backend| [(backend, false), (backend, true)]) {
         let (mut field, mut exchange) = ring(world, backend);
+        if guarded {
+            exchange = Exchange::guarded(world, exchange.plan().clone(), 1, backend).unwrap();
+        }
         let counted = allocation_counter::measure(|| {
             exchange.start(&mut field).unwrap();
             exchange.finish(&mut field).unwrap();
             world.min_f64(&mut [1.0; 8]).unwrap();
             world.vote(Ok(())).unwrap();
         });
-        assert_eq!(counted.count_total, 0, "{backend:?}");
+        assert_eq!(counted.count_total, 0, "{backend:?}, guarded: {guarded}");
+    }
+}
+
+fn a_flipped_message_is_noticed_by_its_receiver_alone(world: &Communicator) {
+    for backend in Backend::ALL {
+        let (mut field, plain) = ring(world, backend);
+        let mut exchange = Exchange::guarded(world, plain.plan().clone(), 1, backend).unwrap();
+        let mut round = |factor: i64| {
+            number(&mut field, factor);
+            exchange.start(&mut field).unwrap();
+            // The first neighbour of rank 0 is rank 1; alone it has none.
+            if factor == 1 && world.is_root() {
+                exchange.flip_next_message();
+            }
+            exchange.finish(&mut field).unwrap();
+            let right = (0..field.blocks().len()).all(|block| {
+                let (found, expected) = ghosts(&field, block, factor);
+                found == expected
+            });
+            (right, exchange.take_fault())
+        };
+        assert_eq!(round(1), (true, None));
+        let (right, fault) = round(2);
+        assert_eq!(right, fault.is_none(), "what is not what was sent is not taken");
+        match fault {
+            Some(fault) => {
+                assert_eq!((world.rank(), fault.kind()), (1, Kind::Corruption));
+                assert!(fault.message().contains("from rank 0 to rank 1 (exchange 1)"), "{fault}");
+            }
+            None => assert!(world.size() == 1 || world.rank() != 1),
+        }
+        assert_eq!(round(3), (true, None), "it is said once");
     }
 }
 

@@ -1,0 +1,153 @@
+//! Notices bits that flip in the memory of the blocks while no step computes with it.
+
+use crc_fast::{CrcAlgorithm, Digest};
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+use crate::config::Guard;
+use crate::error::{Error, Kind, Result};
+use crate::field::{Block, Field, Scalar};
+
+/// The checksums of the blocks of one rank, from the end of a step to the start of the next.
+///
+/// They are of all that a block has memory for, ghosts included: nothing writes there between two steps, and one pass over
+/// contiguous memory costs the least. Rejected: checksums of interiors alone, which go row by row and leave out ghosts that
+/// several sweeps share. What flips while a step computes is out of reach here: memory that is being written has no checksum.
+#[derive(Debug)]
+pub(super) struct Checksums {
+    /// After every so many steps they are taken; never, if there is no number.
+    steps: Option<u64>,
+    /// One a block, kept from step to step, so that nothing is allocated.
+    sums: Vec<u64>,
+    /// The step that left the memory as the checksums have it, if they are of now.
+    taken: Option<u64>,
+}
+
+impl Checksums {
+    /// The checksums that a case asks for, of so many blocks.
+    pub fn new(guard: &Guard, blocks: usize) -> Self {
+        let steps = guard.checksums.of_blocks().then_some(guard.steps);
+        Checksums { steps, sums: vec![0; if steps.is_some() { blocks } else { 0 }], taken: None }
+    }
+
+    /// Takes them after a step, if it is one of those after which they are due; what came before is forgotten.
+    pub fn take<T: Scalar, const N: usize>(&mut self, pool: &ThreadPool, field: &Field<T, N>, step: u64) {
+        self.taken = self.steps.is_some_and(|steps| step.is_multiple_of(steps)).then_some(step);
+        if self.taken.is_some() {
+            let blocks = field.blocks().par_iter();
+            pool.install(|| self.sums.par_iter_mut().zip(blocks).for_each(|(sum, block)| *sum = of(block)));
+        }
+    }
+
+    /// Compares them with what the memory holds now; all is well where none were taken.
+    ///
+    /// # Errors
+    /// On this rank alone, if a bit of a block has flipped; it names the first such block.
+    pub fn compare<T: Scalar, const N: usize>(&self, pool: &ThreadPool, field: &Field<T, N>) -> Result<()> {
+        let Some(step) = self.taken else { return Ok(()) };
+        let blocks = field.blocks();
+        let differs = |(sum, block): (&u64, &Block<T, N>)| *sum != of(block);
+        let changed = pool.install(|| self.sums.par_iter().zip(blocks.par_iter()).position_first(differs));
+        changed.map_or(Ok(()), |place| Err(explain(&blocks[place], step)))
+    }
+}
+
+fn of<T: Scalar, const N: usize>(block: &Block<T, N>) -> u64 {
+    let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
+    digest.update(&(block.id().index() as u64).to_ne_bytes());
+    digest.update(bytemuck::cast_slice(block.data()));
+    digest.finalize()
+}
+
+fn explain<T: Scalar, const N: usize>(block: &Block<T, N>, step: u64) -> Error {
+    let interior = block.interior();
+    let cells: Vec<String> =
+        (0..N).map(|a| format!("{} {}..{}", ["x", "y", "z"][a], interior.lower[a], interior.upper[a])).collect();
+    let (number, cells) = (block.id().index(), cells.join(", "));
+    Error::new(
+        Kind::Corruption,
+        format!("block {number} (cells {cells}) is not in memory as step {step} left it: its checksum does not fit"),
+    )
+    .in_step(step)
+    .hint("a bit flipped in memory: go on from the newest checkpoint; if it happens again, leave out this rank's node")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Checksums as Choice;
+    use crate::grid::{Grid, Partition, Tiling, Vector};
+
+    fn pool(threads: usize) -> ThreadPool {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+    }
+
+    /// The twelve blocks of 7 × 5 cells, numbered.
+    fn field() -> Field<f32, 2> {
+        let grid = Grid::new([7, 5], Vector::ZERO, Vector([1.0; 2]), [true; 2]).unwrap();
+        let tiling = Tiling::new(grid, [2, 2]).unwrap();
+        let mut field = Field::new(&tiling, &Partition::by_cost(&[1.0; 12], 1), 0, 1, 2);
+        for (i, number) in field.blocks_mut().iter_mut().flat_map(|block| block.data_mut()).enumerate() {
+            *number = i as f32;
+        }
+        field
+    }
+
+    fn checksums(choice: Choice, steps: u64) -> Checksums {
+        Checksums::new(&Guard { checksums: choice, steps }, 12)
+    }
+
+    #[test]
+    fn every_bit_that_flips_between_two_steps_is_noticed_with_its_block() {
+        let (pool, mut field, mut checksums) = (pool(2), field(), checksums(Choice::All, 1));
+        checksums.take(&pool, &field, 9);
+        checksums.compare(&pool, &field).unwrap();
+        for place in 0..12 {
+            let cells = field.blocks()[place].interior();
+            for bit in 0..8 * size_of_val(field.blocks()[place].data()) {
+                let flip = |field: &mut Field<f32, 2>| {
+                    bytemuck::cast_slice_mut::<f32, u8>(field.blocks_mut()[place].data_mut())[bit / 8] ^=
+                        1 << (bit % 8);
+                };
+                flip(&mut field);
+                let error = checksums.compare(&pool, &field).unwrap_err();
+                assert_eq!(error.kind(), Kind::Corruption);
+                let block = format!("block {place} (cells x {}..{}, y ", cells.lower[0], cells.upper[0]);
+                assert!(error.to_string().contains(&block) && error.to_string().contains("step 9"), "{error}");
+                flip(&mut field);
+            }
+        }
+        checksums.compare(&pool, &field).unwrap();
+    }
+
+    #[test]
+    fn blocks_that_have_changed_places_are_noticed() {
+        let (pool, mut field, mut checksums) = (pool(1), field(), checksums(Choice::Blocks, 1));
+        field.blocks_mut().iter_mut().for_each(|block| block.data_mut().fill(1.0));
+        checksums.take(&pool, &field, 0);
+        field.blocks_mut().swap(0, 1);
+        assert!(checksums.compare(&pool, &field).is_err());
+    }
+
+    #[test]
+    fn a_flip_is_noticed_after_the_steps_that_the_case_names_and_after_no_other() {
+        let (pool, mut field, mut checksums) = (pool(1), field(), checksums(Choice::Blocks, 3));
+        let mut noticed = Vec::new();
+        for step in 0..8 {
+            checksums.take(&pool, &field, step);
+            field.blocks_mut()[5].data_mut()[3] += 1.0;
+            noticed.extend(checksums.compare(&pool, &field).is_err().then_some(step));
+        }
+        assert_eq!(noticed, [0, 3, 6]);
+    }
+
+    #[test]
+    fn without_the_guard_nothing_is_kept_and_nothing_noticed() {
+        for choice in [Choice::None, Choice::Messages] {
+            let (pool, mut field, mut checksums) = (pool(1), field(), checksums(choice, 1));
+            checksums.take(&pool, &field, 0);
+            field.blocks_mut()[0].data_mut()[0] = -1.0;
+            assert!(checksums.sums.is_empty() && checksums.compare(&pool, &field).is_ok());
+        }
+    }
+}
