@@ -8,6 +8,7 @@
 //! The examples must be there: `cargo test` builds them, `cargo test --test promises` alone does not
 //! (`cargo build --examples` does).
 
+mod corruption;
 mod damage;
 mod full_disk;
 mod gallery;
