@@ -20,6 +20,7 @@ use super::create::number;
 use super::header::Header;
 use super::layout::{FORMAT, Layout};
 use crate::error::{Error, Kind, Result};
+use crate::sys::hdf5::{link_type, open_for_reading};
 
 /// The longest header that is read, in bytes; real ones have some thousands.
 const LONGEST_HEADER: u64 = 64 << 20;
@@ -108,8 +109,7 @@ fn read_layout(path: &Path) -> Result<(File, Layout, Header)> {
         return Err(damaged("it is no regular file".into()));
     }
     let (file, length) = (File::open(path).map_err(refused)?, metadata.len());
-    let library = hdf5::File::with_options().with_fapl(|access| access.file_locking(false)).open(path);
-    let library = library
+    let library = open_for_reading(path)
         .map_err(|cause| damaged(format!("it is no HDF5 file, or its metadata is damaged: {}", first_line(&cause))))?;
 
     let own = group(&library, "checkpoint").map_err(|error| {
@@ -206,16 +206,7 @@ fn dataset(parent: &Group, name: &str, storage: Storage) -> Result<Dataset> {
 }
 
 fn hard(parent: &Group, name: &str) -> Result<()> {
-    let mut link = None;
-    parent
-        .iter_visit_default(|found, info| {
-            if found == name {
-                link = Some(info.link_type);
-            }
-            Ok(())
-        })
-        .map_err(unreadable(name))?;
-    match link {
+    match link_type(parent, name).map_err(unreadable(name))? {
         Some(LinkType::Hard) => Ok(()),
         Some(_) => {
             Err(damaged(format!("{name} is a link that leads elsewhere; only what is in the file itself counts")))

@@ -243,9 +243,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
 
     /// One step of the program.
     fn advance(&mut self, dt: f64) {
-        // What it finds waits for the next agreement: the other ranks step, and this one owes them its part.
-        let flipped = self.checksums.compare(&self.domain.pool, &self.domain.state).err();
-        let Simulation { program, domain, shared, chronicle, .. } = self;
+        let Simulation { program, domain, shared, chronicle, checksums, .. } = self;
         let heartbeat = &chronicle.run().heartbeat;
         let show = |activity| {
             heartbeat.phase(match activity {
@@ -257,6 +255,8 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let Instant { step: number, time } = self.clock.now();
         show(Activity::Sweep);
         spoil::before_step(heartbeat, domain, number);
+        // What it finds waits for the next agreement: the other ranks step, and this one owes them its part.
+        let flipped = checksums.compare(&domain.pool, &domain.state).err();
         match program.step(domain, shared, &Step { number, time, dt, show: &show }) {
             Ok(()) => self.progress = program.progress(domain, shared),
             // The others may wait for a message that never comes.

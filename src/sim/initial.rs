@@ -5,8 +5,9 @@ use std::path::Path;
 use ndarray::{ArrayD, IxDyn};
 
 use super::domain::Domain;
+use super::samples::{self, Samples};
 use crate::config::{InitialFile, Interpolation};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::field::{Record, Scalar};
 use crate::grid::{Cell, Grid};
 
@@ -26,7 +27,8 @@ pub(super) fn from_file<S: Record, const N: usize>(
     case_directory: &Path,
 ) -> Result<()> {
     let comm = domain.comm().clone();
-    let read = if comm.rank() == 0 { read(from, case_directory, N).map(Some) } else { Ok(None) };
+    let read = || samples::read(&case_directory.join(&from.file), &from.dataset, N).map(Some);
+    let read = if comm.rank() == 0 { read() } else { Ok(None) };
     let samples: Samples = comm.broadcast(0, comm.vote(read)?)?;
     let data = ArrayD::from_shape_vec(IxDyn(&samples.shape), samples.values).expect("the shape is that of the values");
     let grid = *domain.grid();
@@ -38,47 +40,6 @@ pub(super) fn from_file<S: Record, const N: usize>(
         }
     });
     Ok(())
-}
-
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Samples {
-    shape: Vec<usize>,
-    values: Vec<f64>,
-}
-
-/// The most numbers that an initial dataset may have: every rank holds all of them for a moment.
-const MOST_SAMPLES: usize = 1 << 27;
-
-fn read(from: &InitialFile, case_directory: &Path, dimensions: usize) -> Result<Samples> {
-    let path = case_directory.join(&from.file);
-    let fail = |what: String| Error::new(Kind::Case, what).at_path(&path);
-    if !path.is_file() {
-        return Err(fail(format!("initial.file = {:?} does not exist or is no file", from.file))
-            .hint("relative paths start at the case file's directory"));
-    }
-    let file = hdf5::File::open(&path).map_err(|cause| fail(format!("cannot open initial.file as HDF5: {cause}")))?;
-    let dataset = file.dataset(&from.dataset).map_err(|_| {
-        let names = file.member_names().unwrap_or_default().join(", ");
-        fail(format!("initial.dataset = {:?} is not in the file", from.dataset)).hint(format!("it has: {names}"))
-    })?;
-    let shape = dataset.shape();
-    let count: usize = shape.iter().product();
-    if shape.len() != dimensions || count == 0 || count > MOST_SAMPLES {
-        return Err(fail(format!(
-            "initial.dataset = {:?} has shape {shape:?}; a {dimensions}-dimensional grid needs {dimensions} axes with 1 to {MOST_SAMPLES} numbers in all",
-            from.dataset
-        )));
-    }
-    let values = dataset
-        .read_raw::<f64>()
-        .map_err(|cause| fail(format!("cannot read initial.dataset = {:?}: {cause}", from.dataset)))?;
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(at) => Err(fail(format!(
-            "initial.dataset = {:?} has {} at position {at}; every value must be finite",
-            from.dataset, values[at]
-        ))),
-        None => Ok(Samples { shape, values }),
-    }
 }
 
 /// The dataset's value at a cell's centre.

@@ -36,6 +36,7 @@ mod pulse;
 mod restart;
 mod rows;
 pub mod run;
+mod samples;
 mod spoil;
 pub mod stops;
 mod totals;
