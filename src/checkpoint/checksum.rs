@@ -4,12 +4,11 @@
 //! carry-less multiplication computes them faster than memory delivers. Rejected: Fletcher32, which is zero for a block of
 //! zeros; cryptographic hashes, which slow the staging copy down and guard against what this format does not promise.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use crc_fast::{CrcAlgorithm, Digest};
 
+use super::disk::DiskFile;
 use super::header::Header;
 use super::layout::Layout;
 
@@ -46,7 +45,7 @@ pub(super) fn of_block(header: &Header, component: usize, chunk: usize, bytes: &
 }
 
 /// The seal of a file: the checksum of every byte that belongs to no block, as it stands in the file now.
-pub(super) fn of_file(file: &File, layout: &Layout) -> io::Result<u64> {
+pub(super) fn of_file(file: &dyn DiskFile, layout: &Layout) -> io::Result<u64> {
     let sealed = layout.sealed().ok_or_else(|| io::Error::other("the parts of the file overlap"))?;
     let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
     let mut buffer = vec![0; 1 << 18];
@@ -54,7 +53,7 @@ pub(super) fn of_file(file: &File, layout: &Layout) -> io::Result<u64> {
         let mut at = range.start;
         while at < range.end {
             let part = (range.end - at).min(buffer.len() as u64) as usize;
-            file.read_exact_at(&mut buffer[..part], at)?;
+            file.read_whole(&mut buffer[..part], at)?;
             digest.update(&buffer[..part]);
             at += part as u64;
         }

@@ -6,23 +6,25 @@
 //!
 //! What is made here is what HDF5, ParaView, xarray and netCDF read; FORMAT.md describes it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hdf5::file::{FileCloseDegree, LibraryVersion};
 use hdf5::plist::dataset_create::{AllocTime, FillTime};
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor, VarLenArray, VarLenUnicode};
 use hdf5::{Dataset, Group, H5Type, Location, ObjectReference1};
 
+use super::disk::{Disk, DiskFile};
 use super::header::Header;
 use super::layout::{FORMAT, Layout};
-use super::phases::refused;
+use super::phases::{Job, no_space, refused};
 use crate::error::{Error, Kind, Result};
 use crate::field::ScalarKind;
-use crate::sys::files::{memory_file, path_of_open, reserve};
+use crate::rundir::partial_of;
+use crate::sys::files::{directory_of, memory_file, path_of_open};
 use crate::sys::hdf5::write_terminated_string;
 
 /// Parts of a file of at least this size start at a multiple of it: a page, so that no two blocks share one.
@@ -38,25 +40,44 @@ struct ScaleUse {
     dimension: i32,
 }
 
-/// Creates the file of a checkpoint, reserves its space and writes its header; whatever lay at `path` is gone.
+/// The new file as the rank has it that created it.
+pub(super) struct Created {
+    /// The file, in which no block is yet.
+    pub file: Box<dyn DiskFile>,
+    /// What the file should hold besides its blocks, in memory; checksums, costs and seal come in at the commit. The seal is
+    /// computed from here, so that what was damaged on its way to the disk does not get a seal that fits.
+    pub meant: File,
+}
+
+/// Creates the file of the checkpoint that will be at `path`, reserves its space and writes its header.
 ///
-/// The file is open for writing and not yet on stable storage. If anything fails, nothing is left.
-pub(super) fn create(path: &Path, header: &Header) -> Result<(File, Layout)> {
+/// The file bears the name of a partial one of its epoch; whatever lay there is gone. It is open for writing and not yet on
+/// stable storage. If anything fails, nothing is left.
+pub(super) fn create(disk: &dyn Disk, path: PathBuf, header: Header) -> Result<(Job, Created)> {
     header.check()?;
-    match std::fs::remove_file(path) {
+    let partial = partial_of(&path, header.epoch);
+    match disk.remove(&partial) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            return Err(refused("remove what an earlier attempt left", path)(cause));
+            return Err(refused("remove what an earlier attempt left", &partial)(cause));
         }
         _ => {}
     }
-    create_new(path, header).inspect_err(|_| {
-        if let Err(cause) = std::fs::remove_file(path) {
-            log::debug!("{} is not removed: {cause}", path.display());
+    let (meant, layout) = in_memory(&partial, &header)?;
+    check_space(disk, &partial, layout.length)?;
+    let file = disk.create(&partial).map_err(refused("create the checkpoint", &partial))?;
+    match fill(file.as_ref(), &partial, &meant, &layout) {
+        Ok(inode) => Ok((Job { header, layout, partial, path, inode }, Created { file, meant })),
+        Err(error) => {
+            if let Err(cause) = disk.remove(&partial) {
+                log::warn!("cannot remove the discarded checkpoint {}: {cause}", partial.display());
+            }
+            Err(error)
         }
-    })
+    }
 }
 
-fn create_new(path: &Path, header: &Header) -> Result<(File, Layout)> {
+/// Lays the file out in memory, and writes the header there.
+fn in_memory(path: &Path, header: &Header) -> Result<(File, Layout)> {
     let json = header.to_json()?;
     let refused = |doing: &str| refused(doing, path);
     let memory = memory_file("checkpoint").map_err(refused("get memory to lay out the checkpoint"))?;
@@ -69,29 +90,46 @@ fn create_new(path: &Path, header: &Header) -> Result<(File, Layout)> {
         }
     })?;
     layout.length = memory.metadata().map_err(refused("find the length of the new checkpoint"))?.len();
+    memory.write_all_at(&json, layout.header.start).map_err(refused("write the header in memory"))?;
+    Ok((memory, layout))
+}
+
+/// Refuses a checkpoint that the file system has no room for, before anything is there. What others write meanwhile and
+/// what a quota allows is not known here: the reservation meets that.
+fn check_space(disk: &dyn Disk, path: &Path, needed: u64) -> Result<()> {
+    let free = disk.free(directory_of(path)).map_err(refused("find out how much space is free", path))?;
+    match free.filter(|&free| free < needed) {
+        None => Ok(()),
+        Some(free) => {
+            let message = format!("the checkpoint needs {needed} bytes, and the file system has {free} bytes free");
+            Err(no_space(Error::new(Kind::Io, message).at_path(path)))
+        }
+    }
+}
+
+/// Gives the new file its length, its space and everything but the blocks, and returns its inode.
+fn fill(file: &dyn DiskFile, path: &Path, meant: &File, layout: &Layout) -> Result<u64> {
+    let refused = |doing: &str| refused(doing, path);
     let Some(sealed) = layout.sealed() else {
         return Err(Error::new(Kind::Internal, format!("HDF5 laid the checkpoint out as {layout:?}")).at_path(path));
     };
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path);
-    let file = file.map_err(refused("create the checkpoint"))?;
-    file.set_len(layout.length).map_err(refused(&format!("make the checkpoint {} bytes long", layout.length)))?;
-    reserve(&file, layout.length).map_err(refused(&format!("reserve {} bytes for the checkpoint", layout.length)))?;
+    file.set_length(layout.length).map_err(refused(&format!("make the checkpoint {} bytes long", layout.length)))?;
+    file.reserve(layout.length).map_err(refused(&format!("reserve {} bytes for the checkpoint", layout.length)))?;
     for range in sealed {
-        copy(&memory, &file, range).map_err(refused("write the metadata of the checkpoint"))?;
+        copy(meant, file, range).map_err(refused("write the metadata of the checkpoint"))?;
     }
-    file.write_all_at(&json, layout.header.start).map_err(refused("write the header"))?;
-    Ok((file, layout))
+    file.inode().map_err(refused("look at the new checkpoint"))
 }
 
 /// Copies a part of one file to the same place in another, which has zeros there so far.
-fn copy(from: &File, to: &File, range: Range<u64>) -> io::Result<()> {
+fn copy(from: &File, to: &dyn DiskFile, range: Range<u64>) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 16];
     let mut at = range.start;
     while at < range.end {
         let part = &mut buffer[..(range.end - at).min(1 << 16) as usize];
         from.read_exact_at(part, at)?;
         if part.iter().any(|&byte| byte != 0) {
-            to.write_all_at(part, at)?;
+            to.write_whole(part, at)?;
         }
         at += part.len() as u64;
     }

@@ -23,13 +23,20 @@
 
 mod checksum;
 mod create;
+#[cfg(test)]
+mod crew;
+mod disk;
 mod header;
 mod layout;
 mod open;
 mod phases;
+#[cfg(test)]
+mod power_loss;
 mod reader;
 mod restore;
 mod save;
+#[cfg(test)]
+mod simulated;
 mod stage;
 pub mod store;
 mod worker;

@@ -3,22 +3,20 @@
 //! Each of the three runs on a thread beside the sweeps and ends in a result that [`super::writer`] lets the ranks agree on.
 //! An error is final: after a failed fsync nobody knows what is on the disk, so that a second one proves nothing.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use super::checksum;
+use super::create::Created;
+use super::disk::{Disk, DiskFile};
 use super::header::Header;
 use super::layout::Layout;
-use super::open::read_chunk;
 use crate::error::{Error, Kind, Result};
 use crate::grid::random::mix;
-use crate::rundir::partial_of;
-use crate::sys::files::{forget_cached, sync_directory_of};
+use crate::sys::files::directory_of;
 
 /// How much of a checkpoint is read back from the disk before it is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,23 +88,15 @@ const LARGEST_WRITE: usize = 8 << 20;
 const MOST_UNSYNCED: usize = 64 << 20;
 
 impl Job {
-    /// The checkpoint that will be at `path`, and whose file was just created.
-    pub fn new(header: Header, layout: Layout, path: PathBuf, file: &File) -> Result<Self> {
-        let partial = partial_of(&path);
-        let metadata = file.metadata().map_err(|cause| Error::io("look at the new checkpoint", &partial, &cause))?;
-        Ok(Job { header, layout, partial, path, inode: metadata.ino() })
-    }
-
     /// Opens the file that rank 0 created.
-    pub fn open(&self) -> Result<File> {
-        let opened = File::options().read(true).write(true).open(&self.partial);
-        let file = opened.map_err(self.refused("open the checkpoint that is written"))?;
-        self.check_own(&file.metadata().map_err(self.refused("look at the checkpoint that is written"))?)?;
+    pub fn open(&self, disk: &dyn Disk) -> Result<Box<dyn DiskFile>> {
+        let file = disk.open(&self.partial).map_err(self.refused("open the checkpoint that is written"))?;
+        self.check_own(file.inode().map_err(self.refused("look at the checkpoint that is written"))?)?;
         Ok(file)
     }
 
     /// Writes blocks that are sorted by chunk and puts them on stable storage; neighbours in the file go in one write.
-    pub fn write(&self, file: &File, chunks: &[usize], bytes: &[u8], watch: &Watch) -> Result<()> {
+    pub fn write(&self, file: &dyn DiskFile, chunks: &[usize], bytes: &[u8], watch: &Watch) -> Result<()> {
         let refused = self.refused("write the blocks of the checkpoint");
         let not_stable = self.refused("put the blocks of the checkpoint on stable storage");
         let size = self.layout.chunk_bytes as usize;
@@ -119,29 +109,36 @@ impl Job {
                 let mut at = self.layout.chunk(component, run[0]).start;
                 for part in here.chunks(LARGEST_WRITE) {
                     watch.part(self)?;
-                    file.write_all_at(part, at).map_err(&refused)?;
+                    file.write_whole(part, at).map_err(&refused)?;
                     at += part.len() as u64;
                     unsynced += part.len();
                     if unsynced >= MOST_UNSYNCED {
-                        file.sync_data().map_err(&not_stable)?;
+                        file.sync().map_err(&not_stable)?;
                         unsynced = 0;
                     }
                 }
             }
         }
-        file.sync_all().map_err(not_stable)
+        file.sync().map_err(not_stable)
     }
 
     /// Reads blocks back, from the disk where the system allows, and compares them with their checksums.
     ///
     /// `checksums` is the table of all blocks.
-    pub fn verify(&self, file: &File, chunks: &[usize], checksums: &[u64], watch: &Watch, how: Verify) -> Result<()> {
-        forget_cached(file);
+    pub fn verify(
+        &self,
+        file: &dyn DiskFile,
+        chunks: &[usize],
+        checksums: &[u64],
+        watch: &Watch,
+        how: Verify,
+    ) -> Result<()> {
+        file.forget_cached();
         let mut bytes = vec![0; self.layout.chunk_bytes as usize];
         for component in 0..self.layout.fields.len() {
             for &chunk in chunks.iter().filter(|&&chunk| how.wants(self.header.step, chunk)) {
                 watch.part(self)?;
-                read_chunk(file, &self.layout, component, chunk, &mut bytes)
+                file.read_whole(&mut bytes, self.layout.chunk(component, chunk).start)
                     .map_err(self.refused("read the checkpoint back"))?;
                 let found = checksum::of_block(&self.header, component, chunk, &bytes);
                 if found != checksums[self.layout.entry(component, chunk)] {
@@ -160,68 +157,77 @@ impl Job {
     }
 
     /// Writes checksums, costs and seal, and gives the file its final name: the commit.
-    pub fn commit(&self, file: &File, checksums: &[u64], costs: &[f64], fence: Option<&Fence>) -> Result<()> {
-        let refused = self.refused("write the checksums of the checkpoint");
-        file.write_all_at(bytemuck::cast_slice(checksums), self.layout.checksums.start).map_err(&refused)?;
-        file.write_all_at(bytemuck::cast_slice(costs), self.layout.costs.start).map_err(&refused)?;
-        let seal = checksum::of_file(file, &self.layout).map_err(&refused)?;
-        file.write_all_at(&seal.to_ne_bytes(), self.layout.seal.start).map_err(&refused)?;
-        file.sync_all().map_err(self.refused("put the checkpoint on stable storage"))?;
-        self.check_sealed(file, checksums, costs, seal)?;
+    pub fn commit(
+        &self,
+        disk: &dyn Disk,
+        created: &Created,
+        checksums: &[u64],
+        costs: &[f64],
+        fence: Option<&Fence>,
+    ) -> Result<()> {
+        let Created { file, meant } = created;
+        let unwritten = self.refused("write the checksums of the checkpoint");
+        let tables: [(&[u8], u64); 2] = [
+            (bytemuck::cast_slice(checksums), self.layout.checksums.start),
+            (bytemuck::cast_slice(costs), self.layout.costs.start),
+        ];
+        for (table, at) in tables {
+            meant.write_whole(table, at).map_err(&unwritten)?;
+            file.write_whole(table, at).map_err(&unwritten)?;
+        }
+        let seal = checksum::of_file(meant, &self.layout).map_err(&unwritten)?;
+        file.write_whole(&seal.to_ne_bytes(), self.layout.seal.start).map_err(&unwritten)?;
+        file.sync().map_err(self.refused("put the checkpoint on stable storage"))?;
+        self.check_sealed(file.as_ref(), seal)?;
         if let Some(fence) = fence {
             fence()?;
         }
-        self.check_own(&std::fs::metadata(&self.partial).map_err(self.refused("look at the finished checkpoint"))?)?;
-        std::fs::rename(&self.partial, &self.path).map_err(self.refused("rename the finished checkpoint"))?;
-        sync_directory_of(&self.path).map_err(self.refused("put the checkpoint's name on stable storage"))
+        self.check_own(disk.inode(&self.partial).map_err(self.refused("look at the finished checkpoint"))?)?;
+        match disk.rename(&self.partial, &self.path) {
+            // A network file system may lose the answer and not the renaming; the inode tells.
+            Err(cause) if !self.is_named(disk) => return Err(self.refused("rename the finished checkpoint")(cause)),
+            _ => {}
+        }
+        disk.sync_directory(directory_of(&self.path)).map_err(|cause| {
+            refused("put the checkpoint's name on stable storage", &self.path)(cause)
+                .in_step(self.header.step)
+                .hint("the file is complete and stays, but a power loss may take its name; it does not count among those kept")
+        })
     }
 
-    /// Reads everything but the blocks back: it must be what was sealed, and what was sealed must be what was meant.
-    fn check_sealed(&self, file: &File, checksums: &[u64], costs: &[f64], seal: u64) -> Result<()> {
-        forget_cached(file);
+    /// Whether the file has its final name.
+    pub fn is_named(&self, disk: &dyn Disk) -> bool {
+        disk.inode(&self.path).is_ok_and(|inode| inode == self.inode)
+    }
+
+    /// Reads everything but the blocks back, from the disk where the system allows: it must be what was meant.
+    fn check_sealed(&self, file: &dyn DiskFile, seal: u64) -> Result<()> {
+        file.forget_cached();
         let refused = self.refused("read the checkpoint back");
-        let json = self.header.to_json()?;
-        let parts: [(&[u8], u64); 4] = [
-            (&json, self.layout.header.start),
-            (bytemuck::cast_slice(checksums), self.layout.checksums.start),
-            (bytemuck::cast_slice(costs), self.layout.costs.start),
-            (&seal.to_ne_bytes(), self.layout.seal.start),
-        ];
-        let mut sound = checksum::of_file(file, &self.layout).map_err(&refused)? == seal;
-        for (expected, at) in parts {
-            let mut found = vec![0; expected.len()];
-            file.read_exact_at(&mut found, at).map_err(&refused)?;
-            sound &= found == expected;
-        }
+        let mut stored = [0; 8];
+        file.read_whole(&mut stored, self.layout.seal.start).map_err(&refused)?;
+        let sound = stored == seal.to_ne_bytes() && checksum::of_file(file, &self.layout).map_err(&refused)? == seal;
         if sound {
             return Ok(());
         }
-        Err(Error::new(Kind::Io, "the header or the checksums read back other than they were written")
+        Err(Error::new(Kind::Io, "the metadata or the checksums read back other than they were written")
             .at_path(&self.partial)
             .hint("memory, cable or disk is at fault: look at the system's log"))
     }
 
-    /// Removes what a checkpoint that failed may have left, also under its final name.
-    pub fn remove(&self) {
-        self.remove_partial();
-        self.remove_own(&self.path);
-    }
-
-    /// Removes the file of a checkpoint that will not be committed.
-    pub fn remove_partial(&self) {
-        self.remove_own(&self.partial);
-    }
-
-    /// Removes the file if it is this checkpoint's; a failure is only logged, since its cause is reported already.
-    fn remove_own(&self, path: &Path) {
-        let own = std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == self.inode);
-        if let Some(cause) = own.then(|| std::fs::remove_file(path)).and_then(io::Result::err) {
-            log::warn!("cannot remove the discarded checkpoint {}: {cause}", path.display());
+    /// Removes the file of a checkpoint that will not be committed; a failure is only logged, since its cause is reported.
+    ///
+    /// Under its final name it stays: there it is complete, it may have been on the disk for a while, and by now the name may be
+    /// that of another attempt's checkpoint.
+    pub fn remove(&self, disk: &dyn Disk) {
+        let own = disk.inode(&self.partial).is_ok_and(|inode| inode == self.inode);
+        if let Some(cause) = own.then(|| disk.remove(&self.partial)).and_then(io::Result::err) {
+            log::warn!("cannot remove the discarded checkpoint {}: {cause}", self.partial.display());
         }
     }
 
-    fn check_own(&self, metadata: &std::fs::Metadata) -> Result<()> {
-        if metadata.ino() == self.inode {
+    fn check_own(&self, inode: u64) -> Result<()> {
+        if inode == self.inode {
             return Ok(());
         }
         Err(Error::new(Kind::Run, "another attempt of the run has replaced the checkpoint that is written")
@@ -241,13 +247,16 @@ pub(super) fn refused(doing: &str, path: &Path) -> impl Fn(io::Error) -> Error +
     move |cause| {
         let error = Error::io(&doing, &path, &cause);
         match cause.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                error.hint("free some space, keep fewer checkpoints (checkpoint.keep), or use another --dir")
-            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => no_space(error),
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 error.hint("see that the run directory is there and can be written to")
             }
             _ => error,
         }
     }
+}
+
+/// Says what can be done where there is no room.
+pub(super) fn no_space(error: Error) -> Error {
+    error.hint("free some space, keep fewer checkpoints (checkpoint.keep), or use another --dir")
 }

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use super::create::create;
+use super::disk::System;
 use super::header::Header;
-use super::phases::{Job, Verify, Watch};
+use super::phases::{Verify, Watch};
 use super::stage::Staging;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Field, Scalar};
 use crate::grid::Tiling;
-use crate::rundir::partial_of;
 
 /// Writes, verifies and commits a checkpoint of a field whose blocks are all here; returns the length of the file.
 ///
@@ -71,21 +71,18 @@ pub fn save<T: Scalar, const N: usize>(
             format!("{} blocks and {} costs are here of {}", field.blocks().len(), costs.len(), tiling.len()),
         ));
     }
-    let path = path.as_ref();
-    let partial = partial_of(path);
-    let (file, layout) = create(&partial, header)?;
-    let job = Job::new(header.clone(), layout, path.to_owned(), &file)?;
+    let (job, created) = create(&System, path.as_ref().to_owned(), header.clone())?;
     let mut staging = Staging::default();
     staging.fill(header, tiling, field, 1);
     let costs: Vec<f64> = (0..tiling.len()).map(|chunk| costs[tiling.block_of_chunk(chunk).index()]).collect();
     let never = AtomicBool::new(false);
     let watch = Watch::new(&never, None);
     let result = job
-        .write(&file, &staging.chunks, bytemuck::cast_slice(&staging.numbers), &watch)
-        .and_then(|()| job.verify(&file, &staging.chunks, &staging.checksums, &watch, Verify::All))
-        .and_then(|()| job.commit(&file, &staging.checksums, &costs, None));
+        .write(created.file.as_ref(), &staging.chunks, bytemuck::cast_slice(&staging.numbers), &watch)
+        .and_then(|()| job.verify(created.file.as_ref(), &staging.chunks, &staging.checksums, &watch, Verify::All))
+        .and_then(|()| job.commit(&System, &created, &staging.checksums, &costs, None));
     if result.is_err() {
-        job.remove();
+        job.remove(&System);
     }
     result.map(|()| job.layout.length)
 }

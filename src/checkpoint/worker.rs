@@ -1,14 +1,15 @@
 //! The thread that works on a checkpoint beside the sweeps: one a rank, from the staging copy to the end.
 
-use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use super::create::Created;
+use super::disk::System;
 use super::phases::{Job, Watch};
 use super::stage::Staging;
-use super::store;
+use super::store::{self, Past};
 use super::writer::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::field::Scalar;
@@ -56,15 +57,15 @@ impl Progress {
 }
 
 impl<T: Scalar> Worker<T> {
-    /// Starts with phase 1; `file` is given by the rank that created it, the others open it.
-    pub fn start(job: Arc<Job>, file: Option<File>, staging: Staging<T>, settings: Settings) -> Self {
+    /// Starts with phase 1; the rank that created the file gives it, the others open it.
+    pub fn start(job: Arc<Job>, created: Option<Created>, staging: Staging<T>, settings: Settings, past: Past) -> Self {
         let (orders, inbox) = channel();
         let progress = Arc::new(Progress::new());
         let (own_job, own_progress) = (job.clone(), progress.clone());
         let run = move || {
             // Whoever waits for this thread must learn of a panic.
             let guard = Guard(&own_progress);
-            let result = work(&own_job, file, &staging, &settings, &inbox, guard.0);
+            let result = work(&own_job, created, &staging, &settings, &past, &inbox, guard.0);
             if let Err(error) = result {
                 guard.0.set(Err(error));
             }
@@ -128,7 +129,7 @@ impl<T> Drop for Worker<T> {
         self.orders = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-            self.job.remove_partial();
+            self.job.remove(&System);
         }
     }
 }
@@ -146,27 +147,32 @@ impl Drop for Guard<'_> {
 /// The thread's life: the three phases, each begun when it is told to.
 fn work<T: Scalar>(
     job: &Job,
-    file: Option<File>,
+    created: Option<Created>,
     staging: &Staging<T>,
     settings: &Settings,
+    past: &Past,
     orders: &Receiver<Order>,
     progress: &Progress,
 ) -> Result<()> {
-    let file = file.map_or_else(|| job.open(), Ok)?;
+    let opened = if created.is_none() { Some(job.open(&System)?) } else { None };
+    let own = created.as_ref().map(|created| &created.file).or(opened.as_ref());
+    let file = own.expect("it is created here or opened here").as_ref();
     let watch = Watch::new(&progress.stop, settings.tick.as_ref());
-    job.write(&file, &staging.chunks, bytemuck::cast_slice(&staging.numbers), &watch)?;
+    job.write(file, &staging.chunks, bytemuck::cast_slice(&staging.numbers), &watch)?;
     progress.set(Ok(1));
     let (mut all_checksums, mut all_costs) = (Vec::new(), Vec::new());
     while let Ok(order) = orders.recv() {
         match order {
             Order::Verify { chunks, checksums, costs } => {
-                job.verify(&file, &chunks, &checksums, &watch, settings.verify)?;
+                job.verify(file, &chunks, &checksums, &watch, settings.verify)?;
                 (all_checksums, all_costs) = (checksums, costs);
                 progress.set(Ok(2));
             }
             Order::Commit => {
-                job.commit(&file, &all_checksums, &all_costs, settings.fence.as_ref())?;
-                if let Err(error) = store::retain(&settings.directory, job.header.step, settings.keep) {
+                let created = created.as_ref().expect("the rank that created the file commits it");
+                job.commit(&System, created, &all_checksums, &all_costs, settings.fence.as_ref())?;
+                let (step, keep, fence) = (job.header.step, settings.keep, settings.fence.as_ref());
+                if let Err(error) = store::retain_on(&System, &settings.directory, step, keep, past, fence) {
                     log::warn!("{error}");
                 }
                 progress.set(Ok(3));

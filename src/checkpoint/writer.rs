@@ -16,25 +16,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::create::create;
+use super::disk::System;
 use super::header::Header;
 use super::phases::{Fence, Job, Tick, Verify};
 use super::save::check_describes;
 use super::stage::Staging;
+use super::store::Past;
 use super::worker::{Order, Worker};
 use crate::comm::Communicator;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Field, Scalar};
 use crate::grid::{Partition, Tiling};
-use crate::rundir::{Spoil, checkpoint_name, partial_of};
+use crate::rundir::{Spoil, checkpoint_name};
 
 /// Where checkpoints go and how they are treated.
 #[derive(Clone)]
 pub struct Settings {
     /// The directory that they are written to; it must exist.
     pub directory: PathBuf,
-    /// How many are kept; never fewer than [`FEWEST_KEPT`](super::store::FEWEST_KEPT).
+    /// How many are kept; never fewer than [`FEWEST_KEPT`](super::store::FEWEST_KEPT). `usize::MAX` keeps all.
     pub keep: usize,
-    /// How much is read back before the commit.
+    /// How much is read back before the commit, at least: one among any `keep` in a row is read back whole in any case, so
+    /// that no old one is removed before a newer one is known to be good.
     pub verify: Verify,
     /// How many threads share the staging copy on each rank.
     pub threads: usize,
@@ -60,7 +63,8 @@ pub enum Outcome {
         /// How long it took from the first to the last.
         duration: Duration,
     },
-    /// Something failed on a rank; nothing of it is left, and the checkpoints before it are untouched.
+    /// Something failed on a rank; the checkpoints before it are untouched. Nothing of it is left, unless the last thing failed,
+    /// to put its name on stable storage: then the file stays, complete, and may be gone after a power loss.
     Discarded {
         /// The number of steps done when it was taken.
         step: u64,
@@ -70,8 +74,15 @@ pub enum Outcome {
 }
 
 /// Writes checkpoints beside the sweeps, one at a time.
+///
+/// # Memory
+/// The staging copy of one checkpoint: the bytes of this rank's blocks, once, which are kept from the first checkpoint on for
+/// the next; and while one is verified and sealed, one block, and the checksums and costs of all blocks of all ranks, on
+/// rank 0 with the metadata once more. A second
+/// checkpoint cannot begin before the first has ended, however slow the disk is.
 pub struct Writer<T> {
     settings: Settings,
+    past: Past,
     staging: Staging<T>,
     pending: Option<Pending<T>>,
     /// The byte of which a bit flips between checksum and disk, on purpose.
@@ -84,6 +95,7 @@ struct Pending<T> {
     path: PathBuf,
     bytes: u64,
     phase: u8,
+    verify: Verify,
     work: Work<T>,
     started: Instant,
     stall: Duration,
@@ -100,7 +112,7 @@ enum Work<T> {
 impl<T: Scalar> Writer<T> {
     /// A writer with nothing to do yet.
     pub fn new(settings: Settings) -> Self {
-        Writer { settings, staging: Staging::default(), pending: None, flip: None }
+        Writer { settings, past: Past::default(), staging: Staging::default(), pending: None, flip: None }
     }
 
     /// Whether a checkpoint is being written; the same on all ranks.
@@ -142,14 +154,14 @@ impl<T: Scalar> Writer<T> {
         communicator.vote(fits)?;
 
         let (step, path) = (header.step, self.settings.directory.join(checkpoint_name(header.step)));
-        let mut file = None;
+        let mut created_here = None;
         let created = communicator.is_root().then(|| {
-            let (created, layout) = create(&partial_of(&path), &header)?;
-            let job = Job::new(header, layout, path.clone(), &created)?;
-            file = Some(created);
+            let (job, created) = create(&System, path.clone(), header)?;
+            created_here = Some(created);
             Ok::<Job, Error>(job)
         });
         let created = communicator.broadcast(0, created)?;
+        let verify = self.past.verify(self.settings.verify, self.settings.keep);
         let (bytes, work) = match created {
             Err(error) => (0, Work::Failed(error.on_rank(0))),
             Ok(job) => {
@@ -160,12 +172,13 @@ impl<T: Scalar> Writer<T> {
                 }
                 let summary = summarise(tiling, field, &staging, costs);
                 let job = Arc::new(job);
-                let worker = Worker::start(job.clone(), file, staging, self.settings.clone());
+                let settings = Settings { verify, ..self.settings.clone() };
+                let worker = Worker::start(job.clone(), created_here, staging, settings, self.past.clone());
                 (job.layout.length, Work::Running { worker, job, summary })
             }
         };
         let stall = started.elapsed();
-        self.pending = Some(Pending { step, path, bytes, phase: 1, work, started, stall });
+        self.pending = Some(Pending { step, path, bytes, phase: 1, verify, work, started, stall });
         Ok(())
     }
 
@@ -242,7 +255,8 @@ impl<T: Scalar> Writer<T> {
     }
 
     fn complete(&mut self) -> Option<Outcome> {
-        let Pending { step, path, bytes, work, started, stall, .. } = self.pending.take()?;
+        let Pending { step, path, bytes, verify, work, started, stall, .. } = self.pending.take()?;
+        self.past.committed(step, verify);
         if let Work::Running { worker, .. } = work {
             self.staging = worker.end().0;
         }
@@ -267,7 +281,10 @@ impl<T: Scalar> Writer<T> {
         }
         let agreed = communicator.vote(own);
         if let Some(job) = remove {
-            job.remove();
+            job.remove(&System);
+            if job.is_named(&System) {
+                self.past.doubt(step);
+            }
         }
         let error = match agreed {
             Err(error) => error.in_step(step),

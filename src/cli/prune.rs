@@ -78,7 +78,7 @@ mod tests {
         for step in [1, 2, 3, 4] {
             fs::write(run.checkpoint_path(step), "x").unwrap();
         }
-        fs::write(run.partial_path(5), "x").unwrap();
+        fs::write(run.partial_path(5, 1), "x").unwrap();
         (room, run)
     }
 

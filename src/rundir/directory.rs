@@ -201,9 +201,9 @@ impl RunDirectory {
         self.checkpoint_directory().join(checkpoint_name(step))
     }
 
-    /// The name of the same checkpoint while it is written.
-    pub fn partial_path(&self, step: u64) -> PathBuf {
-        partial_of(&self.checkpoint_path(step))
+    /// The name of the same checkpoint while it is written by the attempt that holds the lease of this epoch.
+    pub fn partial_path(&self, step: u64, epoch: u64) -> PathBuf {
+        partial_of(&self.checkpoint_path(step), epoch)
     }
 
     /// The complete checkpoints, newest first; none if there is no directory yet.
@@ -221,7 +221,7 @@ impl RunDirectory {
     ///
     /// As [`RunDirectory::checkpoints`].
     pub fn partials(&self) -> Result<Vec<CheckpointEntry>> {
-        entries_named(&self.checkpoint_directory(), |name| step_of(name.strip_suffix(PARTIAL)?))
+        entries_named(&self.checkpoint_directory(), step_of_partial)
     }
 
     /// The fields that were written for analysis, newest first.
@@ -328,9 +328,16 @@ pub fn case_in(command: &[OsString]) -> Option<&Path> {
 /// What the name of a file ends with while it is written.
 const PARTIAL: &str = ".partial";
 
-/// The path of a file while it is written.
-pub fn partial_of(path: &Path) -> PathBuf {
-    with_suffix(path, PARTIAL)
+/// The path of a file while it is written, of which each epoch has its own: what an old attempt that wakes up late renames
+/// or removes by this name can only be what it wrote itself.
+pub fn partial_of(path: &Path, epoch: u64) -> PathBuf {
+    with_suffix(path, &format!(".{epoch}{PARTIAL}"))
+}
+
+/// The step in a name that [`partial_of`] gives; none in any other.
+fn step_of_partial(name: &str) -> Option<u64> {
+    let (name, epoch) = name.strip_suffix(PARTIAL)?.rsplit_once('.')?;
+    epoch.parse::<u64>().ok().and_then(|_| step_of(name))
 }
 
 /// The file name of the checkpoint taken after a step: names sort as steps do.
@@ -360,8 +367,12 @@ mod tests {
         for step in [0, 42, 9_999_999_999, u64::MAX] {
             assert_eq!(step_of(&checkpoint_name(step)), Some(step));
         }
-        for name in ["step-42.h5", "step-+000000042.h5", "step-0000000042.h5.partial", "other.h5"] {
+        for name in ["step-42.h5", "step-+000000042.h5", "step-0000000042.h5.3.partial", "other.h5"] {
             assert_eq!(step_of(name), None, "{name}");
+        }
+        assert_eq!(step_of_partial("step-0000000042.h5.3.partial"), Some(42));
+        for name in ["step-0000000042.h5.partial", "step-0000000042.h5", "step-0000000042.h5.x.partial", "3.partial"] {
+            assert_eq!(step_of_partial(name), None, "{name}");
         }
     }
 
@@ -370,9 +381,11 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         let run = RunDirectory::new(room.path());
         run.create().unwrap();
-        for path in
-            [run.partial_path(3), run.checkpoint_path(2), run.output_directory().join("step-0000000001.h5.partial")]
-        {
+        for path in [
+            run.partial_path(3, 1),
+            run.checkpoint_path(2),
+            run.output_directory().join("step-0000000001.h5.1.partial"),
+        ] {
             fs::write(path, "x").unwrap();
         }
         run.sweep().unwrap();
@@ -409,7 +422,7 @@ mod tests {
         for step in [5, 12_345_678_901, 70] {
             fs::write(run.checkpoint_path(step), "x").unwrap();
         }
-        fs::write(run.partial_path(99), "x").unwrap();
+        fs::write(run.partial_path(99, 7), "x").unwrap();
         for name in ["step-7.h5", "step-+000000007.h5", "step-0000000007.h5.bad", "note.txt"] {
             fs::write(run.checkpoint_directory().join(name), "x").unwrap();
         }

@@ -3,7 +3,7 @@
 //! ```text
 //! NAME.run/
 //!   case.toml                         the case as submitted
-//!   checkpoints/step-0000001000.h5    complete checkpoints; `….h5.partial` while they are written
+//!   checkpoints/step-0000001000.h5    complete checkpoints; `….h5.EPOCH.partial` while they are written
 //!   output/                           what the case asked to be written
 //!   journal.jsonl                     what happened, one JSON object a line, only ever appended to
 //!   status.json                       what the run does now, replaced about once a second

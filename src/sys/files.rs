@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::statvfs::statvfs;
 
 /// Reserves the space of a file, so that a full disk is met now and not in the middle of a write.
 ///
@@ -38,8 +39,29 @@ pub(crate) fn forget_cached(file: &File) {
     }
 }
 
+/// The bytes that may still be written where a directory lies; none if its file system does not count blocks.
+pub(crate) fn free_space(directory: &Path) -> io::Result<Option<u64>> {
+    let told = statvfs(directory)?;
+    Ok((told.blocks() > 0).then(|| told.blocks_available().saturating_mul(told.fragment_size())))
+}
+
+/// The directory in which a path's name stands.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes what was created, renamed and removed in a directory survive a power loss.
+///
+/// A file system that cannot sync a directory (`EINVAL`: some network and user-space ones) is no error: its server decides
+/// when a name is durable, and a run there would never get a checkpoint otherwise.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    match File::open(directory)?.sync_all() {
+        Err(cause) if cause.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(()),
+        synced => synced,
+    }
+}
+
 /// Makes the creation, renaming or removal of `path` itself survive a power loss.
 pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    sync_directory(directory_of(path))
 }

@@ -277,7 +277,7 @@ fn a_file_that_another_attempt_replaced_is_not_committed(world: &Communicator) {
     let mut writer = shared.writer(Verify::All);
     part.begin(world, &mut writer, 8);
     wait_until_written(world, &writer);
-    let partial = shared.path.join(steadfast::rundir::checkpoint_name(8) + ".partial");
+    let partial = shared.path.join(steadfast::rundir::checkpoint_name(8) + ".1.partial");
     if world.is_root() {
         std::fs::rename(&partial, shared.path.join("moved")).unwrap();
         std::fs::write(&partial, "of another attempt").unwrap();
@@ -360,7 +360,7 @@ pub fn write_with_a_broken_disk(fault: &[String]) -> ExitCode {
     let rank = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"].iter().find_map(|name| std::env::var(name).ok());
     let path = std::env::temp_dir().join(format!("steadfast-broken-disk-{}", std::os::unix::process::parent_id()));
     if rank.as_deref() == Some("1") && std::env::var_os(WATCHED).is_none() {
-        let partial = path.join(steadfast::rundir::checkpoint_name(3) + ".partial");
+        let partial = path.join(steadfast::rundir::checkpoint_name(3) + ".1.partial");
         let mut strace = Command::new("strace");
         strace.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(partial).args(["-e", &format!("inject={}", fault[0])]);
         strace.arg(std::env::current_exe().unwrap()).args(std::env::args_os().skip(1)).env(WATCHED, &path);
