@@ -273,6 +273,14 @@ fn saving_the_same_state_twice_gives_the_same_file() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no partial file is left");
 }
 
+/// HDF5 files with metadata of the kind that checkpoints have.
+fn newer() -> hdf5::FileBuilder {
+    use hdf5::plist::file_access::LibraryVersion;
+    let mut builder = hdf5::File::with_options();
+    builder.with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::latest()));
+    builder
+}
+
 #[test]
 fn what_is_no_checkpoint_is_refused_with_a_reason() {
     let directory = tempfile::tempdir().unwrap();
@@ -286,9 +294,11 @@ fn what_is_no_checkpoint_is_refused_with_a_reason() {
     std::fs::write(&path, "a poem").unwrap();
     reason("no HDF5 file");
     drop(hdf5::File::create(&path).unwrap());
+    reason("of a kind that checkpoints do not have");
+    drop(newer().create(&path).unwrap());
     reason("no member checkpoint");
     let create = |fill: &dyn Fn(&hdf5::File)| {
-        let file = hdf5::File::create(&path).unwrap();
+        let file = newer().create(&path).unwrap();
         fill(&file);
     };
     create(&|file| file.link_soft("/nowhere", "checkpoint").unwrap());
@@ -315,7 +325,7 @@ fn hostile_shapes_are_refused_before_anything_is_allocated() {
     let path = directory.path().join("a.h5");
     let craft = |header: &Header, tables: usize| {
         let json = serde_json::to_vec(header).unwrap();
-        let file = hdf5::File::create(&path).unwrap();
+        let file = newer().create(&path).unwrap();
         let own = file.create_group("checkpoint").unwrap();
         own.new_attr::<u32>().create("format").unwrap().write_scalar(&1u32).unwrap();
         let text = own.new_dataset_builder().empty_as(hdf5::types::TypeDescriptor::FixedUnicode(json.len()));
@@ -333,7 +343,7 @@ fn hostile_shapes_are_refused_before_anything_is_allocated() {
     };
     let huge = Header { cells: vec![1 << 24, 1 << 24], block: vec![1, 1], ..good.clone() };
     assert!(craft(&huge, 1 << 48).contains("checksums"));
-    assert!(craft(&huge, 9).contains("checksums has"));
+    assert!(craft(&Header { cells: vec![1 << 10, 1 << 10], ..huge.clone() }, 9).contains("checksums has"));
     assert!(craft(&Header { cells: vec![1 << 40, 1 << 40], ..good.clone() }, 9).contains("2^48"));
     assert!(craft(&Header { block: vec![0, 8], ..good.clone() }, 9).contains("cannot tile"));
     assert!(craft(&Header { cells: vec![], ..good.clone() }, 9).contains("0 dimensions"));

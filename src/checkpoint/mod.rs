@@ -10,7 +10,8 @@
 //!                                        1 written        2 verified   3 committed
 //! ```
 //!
-//! HDF5 is used by one rank alone, for what it is good at: the metadata. A block is a chunk, and chunks lie one after another
+//! HDF5 is used by one rank alone, for what it is good at: to write the metadata, which are read back without it, so that
+//! no file crashes a restart. A block is a chunk, and chunks lie one after another
 //! ([`Header::block`] and the file offset of the first tell where each is), so that every rank writes its own blocks with
 //! plain system calls whose results mean something. Rejected: parallel HDF5, which on a full disk reports success and
 //! leaves an unreadable file, or leaves ranks waiting for each other for ever.
@@ -18,7 +19,7 @@
 //! The file's layout, its invariants, what a crash at each instant leaves, and how to read it with other tools stand in
 //! FORMAT.md beside this file. This room does not know when a checkpoint is due, nor which one a run should go on from.
 //!
-//! Read [`Header`], then [`Writer`] and what it calls: `create`, `stage`, `phases`; then `open`, [`Reader`] and
+//! Read [`Header`], then [`Writer`] and what it calls: `create`, `stage`, `phases`; then `open`, `objects`, [`Reader`] and
 //! [`restore()`]. Read on in [`crate::sim`].
 
 mod checksum;
@@ -28,6 +29,7 @@ mod crew;
 mod disk;
 mod header;
 mod layout;
+mod objects;
 mod open;
 mod phases;
 #[cfg(test)]
@@ -39,6 +41,7 @@ mod save;
 mod simulated;
 mod stage;
 pub mod store;
+mod stored;
 mod worker;
 mod writer;
 

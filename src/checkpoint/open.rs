@@ -1,8 +1,9 @@
-//! How a checkpoint is opened: what HDF5 says about the file is believed only where it is checked.
+//! How a checkpoint is opened: what the file says about itself is believed only where it is checked.
 //!
-//! HDF5 is asked where things lie and of what kind they are. Nothing is allocated or read before its size is known to fit
-//! into the file, and no link is followed that leads elsewhere. Then the seal is checked, and with it every byte that HDF5
-//! read; the blocks are checked when they are read.
+//! Its metadata say where things lie and of what kind they are; they are read without HDF5 ([`super::objects`]), so that no
+//! file can crash it. Nothing is allocated or read before its size is known to fit into the file, and no link is followed
+//! that leads elsewhere. Then the seal is checked, and with it every byte that was read; the blocks are checked when they are
+//! read.
 
 use std::fs::File;
 use std::io;
@@ -10,20 +11,23 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use hdf5::dataset::Layout as Storage;
-use hdf5::datatype::Datatype;
-use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
-use hdf5::{Dataset, Group, LinkType};
-
 use super::checksum;
-use super::create::number;
 use super::header::Header;
 use super::layout::{FORMAT, Layout};
+use super::objects::{Metadata, Object, damaged, rewritten};
+use super::stored::{Stored, StoredKind};
 use crate::error::{Error, Kind, Result};
-use crate::sys::hdf5::{link_type, open_for_reading};
+use crate::field::{Component, ScalarKind};
 
 /// The longest header that is read, in bytes; real ones have some thousands.
 const LONGEST_HEADER: u64 = 64 << 20;
+
+/// The most checksums that are read, which must find room in the memory of one rank.
+const MOST_ENTRIES: u64 = 1 << 30;
+
+/// The most bytes of metadata and gaps: HDF5's own, and for each field its description and what aligns it.
+const MOST_BESIDES: u64 = 1 << 20;
+const MOST_BESIDES_A_FIELD: u64 = 16 << 10;
 
 /// A checkpoint whose metadata, header, checksums and costs are known to be sound.
 #[derive(Debug)]
@@ -104,18 +108,17 @@ fn read_words(file: &File, range: &Range<u64>) -> io::Result<Vec<u64>> {
 
 fn read_layout(path: &Path) -> Result<(File, Layout, Header)> {
     let refused = |cause: io::Error| Error::io("open the checkpoint", path, &cause);
-    let metadata = std::fs::metadata(path).map_err(refused)?;
-    if !metadata.is_file() {
+    let found = std::fs::metadata(path).map_err(refused)?;
+    if !found.is_file() {
         return Err(damaged("it is no regular file".into()));
     }
-    let (file, length) = (File::open(path).map_err(refused)?, metadata.len());
-    let library = open_for_reading(path)
-        .map_err(|cause| damaged(format!("it is no HDF5 file, or its metadata is damaged: {}", first_line(&cause))))?;
+    let (file, length) = (File::open(path).map_err(refused)?, found.len());
+    let (metadata, root) = Metadata::open(&file, length)?;
 
-    let own = group(&library, "checkpoint").map_err(|error| {
+    let own = metadata.member(&root, "/", "checkpoint").map_err(|error| {
         error.hint("it may be an HDF5 file of another program; Steadfast's have a group /checkpoint")
     })?;
-    let format = own.attr("format").and_then(|format| format.read_scalar::<u32>()).map_err(unreadable("format"))?;
+    let format = own.attribute_u32("format")?;
     if format != FORMAT {
         return Err(Error::new(
             Kind::Checkpoint,
@@ -123,19 +126,23 @@ fn read_layout(path: &Path) -> Result<(File, Layout, Header)> {
         )
         .hint("use the version of Steadfast that wrote it"));
     }
-    let within = |start: Option<u64>, bytes: u64, what: &str| {
-        let start = start.ok_or_else(|| damaged(format!("{what} has no place in the file")))?;
+    let dataset = |group: &Object, place: &str, name: &str| {
+        metadata.member(group, place, name).and_then(|object| Stored::of(&object, name))
+    };
+    let within = |start: u64, bytes: u64, what: &str| {
         let end = start.checked_add(bytes).filter(|&end| end <= length);
         let end = end.ok_or_else(|| damaged(format!("{what} reaches beyond the end of the file at {length} bytes")))?;
         Ok(start..end)
     };
 
-    let text = dataset(&own, "header", Storage::Contiguous)?;
-    let header = match kind(&text)? {
-        TypeDescriptor::FixedUnicode(size) if text.is_scalar() && size as u64 <= LONGEST_HEADER => {
-            within(text.offset(), size as u64, "the header")?
+    let text = dataset(&own, "/checkpoint", "header")?;
+    let header = match text {
+        Stored { kind: StoredKind::Text(size @ ..=LONGEST_HEADER), block: None, start, .. }
+            if text.shape.is_empty() =>
+        {
+            within(start, size, "the header")?
         }
-        other => return Err(damaged(format!("the header is of type {other}, not one string"))),
+        _ => return Err(damaged(format!("the header is {text}, not one text"))),
     };
     let mut json = vec![0; (header.end - header.start) as usize];
     file.read_exact_at(&mut json, header.start).map_err(refused)?;
@@ -143,112 +150,65 @@ fn read_layout(path: &Path) -> Result<(File, Layout, Header)> {
         serde_json::from_slice(&json).map_err(|cause| damaged(format!("the header cannot be understood: {cause}")))?;
     parsed.check()?;
 
-    let (blocks, components) = (parsed.blocks(), parsed.components.len());
-    let table = |name: &str, scalar: TypeDescriptor, shape: &[usize]| {
-        let table = dataset(&own, name, Storage::Contiguous)?;
-        expect(&table, name, &scalar, shape)?;
-        within(table.offset(), shape.iter().map(|&n| n as u64).product::<u64>().saturating_mul(8), name)
+    let (blocks, components) = (parsed.blocks() as u64, parsed.components.len() as u64);
+    if components.saturating_mul(blocks) > MOST_ENTRIES {
+        let count = format!("{components} times {blocks} checksums; the most is {MOST_ENTRIES}");
+        return Err(damaged(format!("the header asks for {count}")));
+    }
+    let table = |name: &str, kind: StoredKind, shape: &[u64]| {
+        let table = dataset(&own, "/checkpoint", name)?;
+        expect(&table, name, kind, shape)?;
+        if table.block.is_some() {
+            return Err(rewritten(format!("{name} is not stored plainly")));
+        }
+        within(table.start, shape.iter().fold(8, |bytes: u64, &count| bytes.saturating_mul(count)), name)
+    };
+    let fields = metadata.member(&root, "/", "fields")?;
+    let (shape, block) = (array_order(&parsed.cells), array_order(&parsed.block));
+    let start = |component: &Component| {
+        let name = component.name.as_str();
+        let field = dataset(&fields, "/fields", name)?;
+        expect(&field, name, StoredKind::Number(parsed.scalar), &shape)?;
+        match field.block {
+            Some(own) if own == block => Ok(field.start),
+            _ => Err(rewritten(format!("the chunks of field {name} do not lie one after another, each a block"))),
+        }
     };
     let layout = Layout {
         length,
-        chunks: blocks as u64,
+        chunks: blocks,
         chunk_bytes: parsed.chunk_bytes(),
-        checksums: table("checksums", TypeDescriptor::Unsigned(IntSize::U8), &[components, blocks])?,
-        costs: table("costs", TypeDescriptor::Float(FloatSize::U8), &[blocks])?,
-        seal: table("seal", TypeDescriptor::Unsigned(IntSize::U8), &[1])?,
-        fields: read_field_starts(&library, &parsed)?,
+        checksums: table("checksums", StoredKind::Word, &[components, blocks])?,
+        costs: table("costs", StoredKind::Number(ScalarKind::F64), &[blocks])?,
+        seal: table("seal", StoredKind::Word, &[1])?,
+        fields: parsed.components.iter().map(start).collect::<Result<_>>()?,
         header,
     };
-    if layout.sealed().is_none() {
+    let Some(sealed) = layout.sealed() else {
         return Err(damaged(format!("its parts overlap or reach beyond the end of the file at {length} bytes")));
+    };
+    // All of it is read to find the seal, and a file can be longer than any disk.
+    let known =
+        [&layout.header, &layout.checksums, &layout.costs].map(|range| range.end - range.start).iter().sum::<u64>();
+    let scales: u64 = parsed.cells.iter().map(|&cells| 8 * cells as u64).sum();
+    let most = known + scales + MOST_BESIDES + components * MOST_BESIDES_A_FIELD;
+    let found: u64 = sealed.iter().map(|range| range.end - range.start).sum();
+    if found > most {
+        return Err(damaged(format!(
+            "{found} of its bytes are neither blocks nor tables; there can be {most} at most"
+        )));
     }
     Ok((file, layout, parsed))
 }
 
-fn read_field_starts(library: &hdf5::File, header: &Header) -> Result<Vec<u64>> {
-    let fields = group(library, "fields")?;
-    let shape: Vec<usize> = header.cells.iter().rev().copied().collect();
-    let block: Vec<usize> = header.block.iter().rev().copied().collect();
-    let last = header.blocks() - 1;
-    let starts = header.components.iter().map(|component| {
-        let (name, bytes) = (component.name.as_str(), header.chunk_bytes());
-        let field = dataset(&fields, name, Storage::Chunked)?;
-        expect(&field, name, &number(header.scalar), &shape)?;
-        let chunk = |index| field.chunk_info(index).filter(|info| info.size == bytes && info.filter_mask == 0);
-        match (chunk(0), chunk(last)) {
-            (Some(first), Some(end))
-                if field.chunk().as_ref() == Some(&block)
-                    && Some(end.addr) == first.addr.checked_add(last as u64 * bytes) =>
-            {
-                Ok(first.addr)
-            }
-            _ => Err(rewritten(format!("the chunks of field {name} do not lie one after another, each a block"))),
-        }
-    });
-    starts.collect()
+/// A number for each axis in the order of arrays, [z, y, x].
+fn array_order(numbers: &[usize]) -> Vec<u64> {
+    numbers.iter().rev().map(|&number| number as u64).collect()
 }
 
-/// A group that a hard link leads to.
-fn group(parent: &Group, name: &str) -> Result<Group> {
-    hard(parent, name)?;
-    parent.group(name).map_err(unreadable(name))
-}
-
-/// A dataset that a hard link leads to, stored within this file and without filters.
-fn dataset(parent: &Group, name: &str, storage: Storage) -> Result<Dataset> {
-    hard(parent, name)?;
-    let dataset = parent.dataset(name).map_err(unreadable(name))?;
-    let creation = dataset.dcpl().map_err(unreadable(name))?;
-    if dataset.layout() != storage || !dataset.filters().is_empty() || !creation.external().is_empty() {
-        return Err(rewritten(format!("{name} is not stored plainly")));
+fn expect(dataset: &Stored, name: &str, kind: StoredKind, shape: &[u64]) -> Result<()> {
+    if dataset.kind == kind && dataset.shape == shape {
+        return Ok(());
     }
-    Ok(dataset)
-}
-
-fn hard(parent: &Group, name: &str) -> Result<()> {
-    match link_type(parent, name).map_err(unreadable(name))? {
-        Some(LinkType::Hard) => Ok(()),
-        Some(_) => {
-            Err(damaged(format!("{name} is a link that leads elsewhere; only what is in the file itself counts")))
-        }
-        None => Err(damaged(format!("{} has no member {name}", parent.name()))),
-    }
-}
-
-fn kind(dataset: &Dataset) -> Result<TypeDescriptor> {
-    dataset.dtype().and_then(|dtype| dtype.to_descriptor()).map_err(unreadable("a type"))
-}
-
-fn expect(dataset: &Dataset, name: &str, scalar: &TypeDescriptor, shape: &[usize]) -> Result<()> {
-    let found = kind(dataset)?;
-    if &found != scalar || dataset.shape() != shape {
-        let found = (found, dataset.shape());
-        return Err(damaged(format!("{name} has {} of shape {:?}, not {scalar} of {shape:?}", found.0, found.1)));
-    }
-    let native = Datatype::from_descriptor(scalar).map_err(unreadable(name))?.byte_order();
-    let order = dataset.dtype().map_err(unreadable(name))?.byte_order();
-    if order != native {
-        return Err(Error::new(Kind::Checkpoint, format!("{name} has the byte order of another kind of machine"))
-            .hint("restart on the kind of machine that wrote it"));
-    }
-    Ok(())
-}
-
-fn unreadable(what: &str) -> impl Fn(hdf5::Error) -> Error {
-    let what = what.to_owned();
-    move |cause| damaged(format!("HDF5 cannot read {what}: {}", first_line(&cause)))
-}
-
-/// HDF5 repeats what it says once for each of its layers; the first line tells enough.
-fn first_line(cause: &hdf5::Error) -> String {
-    cause.to_string().lines().next().unwrap_or_default().to_owned()
-}
-
-fn damaged(message: String) -> Error {
-    Error::new(Kind::Checkpoint, message).hint("use the checkpoint before it")
-}
-
-fn rewritten(message: String) -> Error {
-    Error::new(Kind::Checkpoint, message)
-        .hint("a tool such as h5repack has rewritten the file; only the original restarts a run")
+    Err(damaged(format!("{name} has {dataset}, not {kind} of shape {shape:?}")))
 }
