@@ -103,6 +103,7 @@ pub mod farm;
 pub mod field;
 pub mod grid;
 pub mod halo;
+pub mod nearby;
 pub mod rundir;
 pub mod scheme;
 pub mod sim;

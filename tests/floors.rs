@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms by floor, the lowest first; a room imports only from floors beneath its own.
-const FLOORS: [&[&str]; 10] = [
+const FLOORS: [&[&str]; 11] = [
     &["error"],
     &["sys"],
     &["grid", "rundir"],
     &["field", "comm"],
     &["halo", "scheme"],
     &["checkpoint", "config", "solve"],
+    &["nearby"],
     &["sim"],
     &["farm"],
     &["supervise"],

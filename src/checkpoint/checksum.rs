@@ -38,7 +38,7 @@ impl BlockDigest {
 }
 
 /// The checksum of a whole block of one component.
-pub(super) fn of_block(header: &Header, component: usize, chunk: usize, bytes: &[u8]) -> u64 {
+pub(crate) fn of_block(header: &Header, component: usize, chunk: usize, bytes: &[u8]) -> u64 {
     let mut digest = BlockDigest::new(header, component, chunk);
     digest.update(bytes);
     digest.finish()

@@ -74,7 +74,7 @@ impl Header {
     }
 
     /// The cells of a stored block in words, as in `x 0..32, y 64..96`.
-    pub(super) fn cells_of_chunk(&self, chunk: usize) -> String {
+    pub(crate) fn cells_of_chunk(&self, chunk: usize) -> String {
         let axes = self.chunk_cells(chunk).into_iter().zip(["x", "y", "z"]);
         axes.map(|(cells, axis)| format!("{axis} {cells:?}")).collect::<Vec<_>>().join(", ")
     }
@@ -116,7 +116,7 @@ impl Header {
     ///
     /// # Errors
     /// If it does not.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         match self.dimension() {
             1 => drop(self.grid::<1>()?),
             2 => drop(self.grid::<2>()?),
@@ -150,7 +150,7 @@ impl Header {
     }
 
     /// The size of one block of one component, in bytes; blocks at an upper boundary are stored whole.
-    pub(super) fn chunk_bytes(&self) -> u64 {
+    pub(crate) fn chunk_bytes(&self) -> u64 {
         self.block.iter().map(|&n| n as u64).product::<u64>() * self.scalar.size() as u64
     }
 }

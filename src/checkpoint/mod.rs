@@ -45,10 +45,13 @@ mod stored;
 mod worker;
 mod writer;
 
+pub(crate) use checksum::of_block;
 pub use header::{Header, fingerprint_of_shared};
 pub use open::read_header;
 pub use phases::{Fence, Tick, Verify};
 pub use reader::{Fault, Reader, Report};
 pub use restore::restore;
+pub(crate) use restore::{check_same_shape, copy_common};
 pub use save::save;
+pub(crate) use stage::{copy_blocks, in_order_of_file};
 pub use writer::{Outcome, Settings, Writer};

@@ -99,7 +99,7 @@ pub(super) fn fill<T: Scalar, const N: usize>(
 }
 
 /// Copies the cells that a stored block has in common with a block's interior, row by row.
-fn copy_common<T: Scalar, const N: usize>(
+pub(crate) fn copy_common<T: Scalar, const N: usize>(
     numbers: &[T],
     stored: Region<N>,
     shape: [usize; N],
@@ -116,7 +116,12 @@ fn copy_common<T: Scalar, const N: usize>(
     }
 }
 
-fn check_same_shape<T: Scalar, const N: usize>(header: &Header, tiling: &Tiling<N>, field: &Field<T, N>) -> Result<()> {
+/// Refuses a state of other cells, components or numbers than those of a field.
+pub(crate) fn check_same_shape<T: Scalar, const N: usize>(
+    header: &Header,
+    tiling: &Tiling<N>,
+    field: &Field<T, N>,
+) -> Result<()> {
     let refused = |what: &str, stored: String, here: String| {
         Err(Error::new(Kind::Checkpoint, format!("the checkpoint has {what} {stored}, this run {here}"))
             .hint("continue with the case that the checkpoint was made with, or start afresh with --fresh"))

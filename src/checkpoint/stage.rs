@@ -18,13 +18,9 @@ pub(super) struct Staging<T> {
 
 impl<T: Scalar> Staging<T> {
     /// Copies the interiors of all blocks and computes the checksums from the memory copied from, in one pass.
-    ///
-    /// The work is shared by `threads` threads. Cells of a chunk beyond the upper boundary become zero.
     pub fn fill<const N: usize>(&mut self, header: &Header, tiling: &Tiling<N>, field: &Field<T, N>, threads: usize) {
-        let shape = tiling.shape();
-        let size: usize = shape.iter().product();
-        let mut blocks: Vec<_> = field.blocks().iter().map(|block| (tiling.chunk(block.id()), block)).collect();
-        blocks.sort_unstable_by_key(|(chunk, _)| *chunk);
+        let blocks = in_order_of_file(tiling, field);
+        let size: usize = tiling.shape().iter().product();
         let count = blocks.len() * field.components();
         self.chunks.clear();
         self.chunks.extend(blocks.iter().map(|(chunk, _)| *chunk));
@@ -35,30 +31,55 @@ impl<T: Scalar> Staging<T> {
         }
         self.numbers.resize(count * size, T::default());
         self.checksums.resize(count, 0);
-        if count == 0 {
-            return;
-        }
-        let share = count.div_ceil(threads.max(1));
-        let blocks = &blocks;
-        let work = |first: usize, numbers: &mut [T], checksums: &mut [u64]| {
-            for (i, (target, checksum)) in numbers.chunks_mut(size).zip(checksums).enumerate() {
-                let (component, (chunk, block)) = ((first + i) / blocks.len(), blocks[(first + i) % blocks.len()]);
-                let mut digest = BlockDigest::new(header, component, chunk);
-                copy_block(block, component, shape, target, &mut digest);
-                *checksum = digest.finish();
-            }
-        };
-        let mut shares = self.numbers.chunks_mut(share * size).zip(self.checksums.chunks_mut(share)).enumerate();
-        let own = shares.next();
-        std::thread::scope(|scope| {
-            for (i, (numbers, checksums)) in shares {
-                scope.spawn(move || work(i * share, numbers, checksums));
-            }
-            if let Some((_, (numbers, checksums))) = own {
-                work(0, numbers, checksums);
-            }
-        });
+        copy_blocks(header, tiling, &blocks, threads, &mut self.numbers, &mut self.checksums);
     }
+}
+
+/// The blocks of a rank as they follow each other in a file, with their chunks.
+pub(crate) fn in_order_of_file<'f, T: Scalar, const N: usize>(
+    tiling: &Tiling<N>,
+    field: &'f Field<T, N>,
+) -> Vec<(usize, &'f Block<T, N>)> {
+    let mut blocks: Vec<_> = field.blocks().iter().map(|block| (tiling.chunk(block.id()), block)).collect();
+    blocks.sort_unstable_by_key(|(chunk, _)| *chunk);
+    blocks
+}
+
+/// Copies the interiors of blocks, component after component, and computes their checksums from the memory copied from.
+///
+/// The work is shared by `threads` threads. Cells of a chunk beyond the upper boundary become zero.
+pub(crate) fn copy_blocks<T: Scalar, const N: usize>(
+    header: &Header,
+    tiling: &Tiling<N>,
+    blocks: &[(usize, &Block<T, N>)],
+    threads: usize,
+    numbers: &mut [T],
+    checksums: &mut [u64],
+) {
+    let (shape, count) = (tiling.shape(), checksums.len());
+    let size: usize = shape.iter().product();
+    if count == 0 {
+        return;
+    }
+    let share = count.div_ceil(threads.max(1));
+    let work = |first: usize, numbers: &mut [T], checksums: &mut [u64]| {
+        for (i, (target, checksum)) in numbers.chunks_mut(size).zip(checksums).enumerate() {
+            let (component, (chunk, block)) = ((first + i) / blocks.len(), blocks[(first + i) % blocks.len()]);
+            let mut digest = BlockDigest::new(header, component, chunk);
+            copy_block(block, component, shape, target, &mut digest);
+            *checksum = digest.finish();
+        }
+    };
+    let mut shares = numbers.chunks_mut(share * size).zip(checksums.chunks_mut(share)).enumerate();
+    let own = shares.next();
+    std::thread::scope(|scope| {
+        for (i, (numbers, checksums)) in shares {
+            scope.spawn(move || work(i * share, numbers, checksums));
+        }
+        if let Some((_, (numbers, checksums))) = own {
+            work(0, numbers, checksums);
+        }
+    });
 }
 
 /// Copies one component of a block into a chunk of the given shape, row by row; each row is summed where it comes from.

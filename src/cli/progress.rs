@@ -153,6 +153,7 @@ mod tests {
             eta: Some(200.0),
             last_checkpoint: Some(LastCheckpoint { step: 12_000, at: updated - Duration::from_secs(12) }),
             checkpointing: None,
+            last_local: None,
             attempt: 1,
             updated,
         }

@@ -100,6 +100,11 @@ impl Report {
         if let Some(checkpointing) = self.status.as_ref().and_then(|status| status.checkpointing) {
             lines.push(("checkpointing", checkpointing.to_string()));
         }
+        let local = self.status.as_ref().filter(|_| self.state == "running").and_then(|status| status.last_local);
+        lines.extend(local.map(|local| {
+            let age = show::duration(since(local.at));
+            ("on the nodes", format!("step {}, {age} old", show::count(local.step)))
+        }));
         lines.push(("attempts", format!("{}, of which {} failed", self.attempts, self.failures)));
         lines.push(("ranks", holder(self.ranks.as_ref())));
         lines.push(("supervisor", holder(self.supervisor.as_ref())));

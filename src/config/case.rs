@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::guard::Guard;
 use super::keys::Word;
+use super::local::Local;
 use super::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::grid::{Boundaries, Boundary, Grid, Vector};
@@ -164,6 +165,8 @@ pub struct Checkpoint {
     pub keep: usize,
     /// What is read back before a checkpoint counts.
     pub verify: Verify,
+    /// Checkpoints on the nodes themselves, if the case asks for them.
+    pub local: Option<Local>,
 }
 
 /// The bounds of a span of wall time that follows from measurement.

@@ -6,6 +6,7 @@ use super::boundary::{AXES, read_boundaries};
 use super::case::{Case, Exchange, InitialFile, Integrator, Output, Recovery, Run, StepSize, Thing, Time};
 use super::guard::{GUARD_KEYS, check_guard};
 use super::keys::{Document, Table, Value};
+use super::local::LOCAL_KEYS;
 use super::model::read_model;
 use super::recovery::{check_checkpoint, check_recovery};
 use super::schedule::Schedule;
@@ -15,7 +16,7 @@ use crate::error::Result;
 use crate::field::{Component, ScalarKind};
 
 /// The keys of the case and of its tables; `[model]` has those of the model.
-pub(super) const KEYS: [(&str, &[&str]); 11] = [
+pub(super) const KEYS: [(&str, &[&str]); 12] = [
     (
         "",
         &[
@@ -39,7 +40,8 @@ pub(super) const KEYS: [(&str, &[&str]); 11] = [
     ("scheme", &SCHEME_KEYS),
     ("time", &["end", "cfl", "step", "integrator", "max_steps"]),
     ("output", &["what", "fields", "every"]),
-    ("checkpoint", &["every", "interval", "keep", "verify"]),
+    ("checkpoint", &["every", "interval", "keep", "verify", "local"]),
+    ("checkpoint.local", &LOCAL_KEYS),
     ("run", &["threads", "sweeps_per_exchange", "exchange"]),
     ("recovery", &["hang_after", "failures_without_progress", "fewest_ranks", "stop_signals"]),
     ("guard", &GUARD_KEYS),

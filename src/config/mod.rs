@@ -70,6 +70,9 @@
 //! | `checkpoint.interval` | the bounds of `"auto"` | `{ at_least = "10 s", at_most = "1 h" }` | no |
 //! | `checkpoint.keep` | how many good ones are kept, at least 2 | 2 | no |
 //! | `checkpoint.verify` | what is read back before one counts: `"all"`, `"sample"` or `"none"` | `"all"` | no |
+//! | `checkpoint.local.directory` | where node-local checkpoints go on every node; `[checkpoint.local]` switches them on | `"/dev/shm/steadfast"` | no |
+//! | `checkpoint.local.every` | a schedule; wall time is stretched so that they cost at most 1 % of it | `{ wall = "5 s" }` | no |
+//! | `checkpoint.local.keep` | how many are kept, beside the one being taken; twice, for each has a copy on another node | 2 | no |
 //! | `run.threads` | threads of each rank | 1 | no |
 //! | `run.sweeps_per_exchange` | sweeps between two exchanges of halos | 1 | no |
 //! | `run.exchange` | `"neighbourhood"` or `"point_to_point"` | `"neighbourhood"` | no |
@@ -106,6 +109,7 @@ mod check;
 mod explain;
 mod guard;
 mod keys;
+mod local;
 mod model;
 mod recovery;
 mod schedule;
@@ -122,5 +126,6 @@ pub use case::{
 pub use check::{Family, Subject, check};
 pub use guard::{Checksums, Guard};
 pub use keys::Word;
+pub use local::Local;
 pub use schedule::{Schedule, parse_duration};
 pub use source::Source;

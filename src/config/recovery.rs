@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::case::{Bounds, Checkpoint, Recovery, StopSignal, Verify};
 use super::keys::{Table, Value};
+use super::local::{LOCAL_KEYS, check_local};
 use super::schedule::{Schedule, read_duration, write_duration};
 use crate::error::Result;
 
@@ -32,11 +33,13 @@ pub(super) fn check_checkpoint(
         }
         keep => Ok(keep as usize),
     })?;
+    let local = checkpoint.has("local").then(|| check_local(&checkpoint.table("local", &LOCAL_KEYS)?, schedule));
     Ok(Checkpoint {
         every,
         interval,
         keep,
         verify: checkpoint.get("verify").map_or(Ok(Verify::All), |value| value.word())?,
+        local: local.transpose()?,
     })
 }
 

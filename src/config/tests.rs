@@ -135,7 +135,8 @@ fn a_full_case_is_read_as_written() {
             every: Some(Schedule::Wall(Duration::from_secs(300))),
             interval: seconds(10, 3600),
             keep: 3,
-            verify: Verify::Sample
+            verify: Verify::Sample,
+            local: None,
         }
     );
     assert_eq!(case.run, Run { threads: 2, sweeps_per_exchange: 4, exchange: Exchange::PointToPoint });
@@ -160,7 +161,10 @@ fn the_least_case_gets_the_defaults_of_the_documentation() {
     assert_eq!((case.periodic, case.initial, case.outputs), (vec![true], None, vec![]));
     assert_eq!(case.time.integrator, Some(Integrator::SspRk2));
     assert_eq!(case.time.end, 0.0);
-    assert_eq!(case.checkpoint, Checkpoint { every: None, interval: seconds(10, 3600), keep: 2, verify: Verify::All });
+    assert_eq!(
+        case.checkpoint,
+        Checkpoint { every: None, interval: seconds(10, 3600), keep: 2, verify: Verify::All, local: None }
+    );
     assert_eq!(case.run, Run { threads: 1, sweeps_per_exchange: 1, exchange: Exchange::Neighbourhood });
     assert_eq!(case.guard, Guard { checksums: Checksums::None, steps: 1 });
     assert_eq!(

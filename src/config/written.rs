@@ -8,6 +8,7 @@ use super::boundary::write_boundaries;
 use super::case::{Bounds, Case, StepSize, Thing};
 use super::guard::write_guard;
 use super::keys::Word;
+use super::local::write_local;
 use super::schedule::{Schedule, write_duration};
 use super::scheme::write_scheme;
 
@@ -47,6 +48,7 @@ impl Case {
         };
         checkpoint.insert("keep".into(), count(self.checkpoint.keep));
         checkpoint.insert("verify".into(), self.checkpoint.verify.word().into());
+        checkpoint.extend(self.checkpoint.local.as_ref().map(|local| ("local".into(), write_local(local).into())));
         let run = entry(&mut case, "run");
         run.insert("threads".into(), count(self.run.threads));
         run.insert("sweeps_per_exchange".into(), count(self.run.sweeps_per_exchange));

@@ -63,6 +63,45 @@ pub enum Event {
         /// What went wrong.
         reason: String,
     },
+    /// Node-local checkpoints are being saved, for the first time in an attempt or again after a failure; the status tells the
+    /// newest.
+    LocalSaved {
+        /// The step after which this one was taken.
+        step: u64,
+        /// The nodes that they are saved on, each with the copies of another if there is one.
+        nodes: usize,
+        /// From the first copy to the last file, in seconds.
+        seconds: f64,
+        /// What it cost the slowest rank, in seconds.
+        cost: f64,
+    },
+    /// A node-local checkpoint could not be saved; the run goes on without it.
+    LocalFailed {
+        /// The step after which it was taken.
+        step: u64,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A node-local checkpoint could not be used for a restart; an older one, or a shared one, is.
+    LocalRejected {
+        /// The step after which it was taken.
+        step: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The state was restored from a node-local checkpoint.
+    LocalRestored {
+        /// The step after which it was taken.
+        step: u64,
+        /// The blocks of the state.
+        blocks: usize,
+        /// How many of them came from a partner's copy.
+        copies: usize,
+        /// How many pieces' blocks were damaged, and taken from another piece.
+        damaged: usize,
+        /// How long it took, in seconds.
+        seconds: f64,
+    },
     /// Fields that the case asked for could not be written; the run goes on without them.
     OutputFailed {
         /// The step whose fields they are.
@@ -206,6 +245,24 @@ impl fmt::Display for Event {
             }
             Event::CheckpointFailed { step, reason } => {
                 write!(f, "the checkpoint of step {step} could not be written: {reason}")
+            }
+            Event::LocalSaved { step, nodes, seconds, cost } => {
+                let nodes = if *nodes == 1 { "one node, without copies".into() } else { format!("{nodes} nodes") };
+                write!(f, "node-local checkpoints are saved on {nodes}: that of step {step} after {seconds:.3} s")?;
+                write!(f, " (cost {cost:.3} s)")
+            }
+            Event::LocalFailed { step, reason } => {
+                write!(f, "the node-local checkpoint of step {step} could not be saved: {reason}")
+            }
+            Event::LocalRejected { step, reason } => {
+                write!(f, "the node-local checkpoint of step {step} cannot be used: {reason}")
+            }
+            Event::LocalRestored { step, blocks, copies, damaged, seconds } => {
+                write!(
+                    f,
+                    "restored from the node-local checkpoint of step {step} in {seconds:.3} s: {copies} of its "
+                )?;
+                write!(f, "{blocks} blocks from partners' copies, {damaged} damaged ones passed over")
             }
             Event::OutputFailed { step, reason } => write!(f, "the fields of step {step} are lost: {reason}"),
             Event::Stopped { reason, step } => write!(f, "stopped in step {step} after saving: {reason}"),

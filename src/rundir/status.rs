@@ -100,6 +100,9 @@ pub struct Status {
     pub last_checkpoint: Option<LastCheckpoint>,
     /// What saving has come to in this attempt; none before the first checkpoint.
     pub checkpointing: Option<Checkpointing>,
+    /// The newest node-local checkpoint of this attempt.
+    #[serde(default)]
+    pub last_local: Option<LastCheckpoint>,
     /// The attempt.
     pub attempt: u32,
     /// When this was written.
@@ -175,6 +178,7 @@ mod tests {
             eta: None,
             last_checkpoint: Some(LastCheckpoint { step: 10, at: Timestamp::UNIX_EPOCH }),
             checkpointing: Some(Checkpointing { interval: Some(60.0), committed: 3, stall: 0.25, share: 0.01 }),
+            last_local: Some(LastCheckpoint { step: 11, at: Timestamp::UNIX_EPOCH }),
             attempt: 1,
             updated: Timestamp::UNIX_EPOCH,
         }

@@ -11,6 +11,7 @@ use crate::checkpoint::Outcome as Written;
 use crate::comm::Communicator;
 use crate::config::Case;
 use crate::error::{Error, Result};
+use crate::nearby::{Outcome as Nearby, Restored};
 use crate::rundir::{
     Checkpointing, Entry, Event, Finished, Journal, LastCheckpoint, Phase, RunDirectory, State, Status, StatusBoard,
 };
@@ -112,6 +113,7 @@ impl<'a> Chronicle<'a> {
                 eta: None,
                 last_checkpoint: None,
                 checkpointing: None,
+                last_local: None,
                 attempt: run.orders.attempt,
                 updated: Timestamp::now(),
             },
@@ -241,6 +243,37 @@ impl<'a> Chronicle<'a> {
         }
     }
 
+    /// A node-local checkpoint was saved or given up; the status always has the newest, the journal only what is news.
+    pub fn saved_locally(&mut self, outcome: &Nearby, nodes: usize, news: bool) {
+        let Some(head) = &mut self.head else { return };
+        let event = match outcome {
+            Nearby::Saved { step, cost, duration } => {
+                head.status.last_local = Some(LastCheckpoint { step: *step, at: Timestamp::now() });
+                let (seconds, cost) = (duration.as_secs_f64(), cost.as_secs_f64());
+                Event::LocalSaved { step: *step, nodes, seconds, cost }
+            }
+            Nearby::Failed { step, error } => Event::LocalFailed { step: *step, reason: error.to_string() },
+        };
+        if news {
+            head.tell(event);
+        }
+    }
+
+    /// A node-local checkpoint was looked at for a restart and refused.
+    pub fn rejected_local(&mut self, step: u64, reason: &str) {
+        if let Some(head) = &mut self.head {
+            head.tell(Event::LocalRejected { step, reason: reason.into() });
+        }
+    }
+
+    /// The state was restored from a node-local checkpoint, in so many seconds.
+    pub fn restored_locally(&mut self, step: u64, restored: Restored, seconds: f64) {
+        let Restored { blocks, copies, damaged } = restored;
+        if let Some(head) = &mut self.head {
+            head.tell(Event::LocalRestored { step, blocks, copies, damaged, seconds });
+        }
+    }
+
     /// The fields of a step could not be written.
     pub fn lost_output(&mut self, step: u64, error: &Error) {
         if let Some(head) = &mut self.head {
@@ -297,10 +330,10 @@ impl<'a> Chronicle<'a> {
     }
 }
 
-/// The checkpoint of a step, and when it was committed.
+/// The newest checkpoint up to a step, and when it was committed.
 fn committed(directory: &RunDirectory, step: u64) -> Option<LastCheckpoint> {
-    let entry = directory.checkpoints().ok()?.into_iter().find(|entry| entry.step == step)?;
-    Some(LastCheckpoint { step, at: Timestamp::try_from(entry.modified).ok()? })
+    let entry = directory.checkpoints().ok()?.into_iter().find(|entry| entry.step <= step)?;
+    Some(LastCheckpoint { step: entry.step, at: Timestamp::try_from(entry.modified).ok()? })
 }
 
 impl Head<'_> {

@@ -13,6 +13,7 @@ use super::domain::Domain;
 use super::farewell::Farewell;
 use super::interval::Interval;
 use super::layout::{Layout, Memory};
+use super::local::Local;
 use super::outputs::Outputs;
 use super::program::{Activity, Program, Progress, Step};
 use super::pulse::Pulse;
@@ -48,6 +49,7 @@ pub struct Simulation<'a, P: Program<N>, const N: usize> {
     checkpoint_clock: WallInstant,
     interval: Interval,
     farewell: Farewell,
+    local: Local,
     outputs: Outputs<<P::State as Record>::Scalar>,
     chronicle: Chronicle<'a>,
 }
@@ -70,7 +72,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
     ) -> Result<Self> {
         run.heartbeat.phase(Phase::Reading);
         let layout = Layout::<N>::new(&case, &program)?;
-        let found = restart::find::<P, N>(comm, &case, &run)?;
+        let mut found = restart::find::<P, N>(comm, &case, &run)?;
         let partition = layout.partition(comm.size(), found.costs(&layout).as_deref())?;
         let bytes = (0..comm.size()).map(|rank| layout.bytes_of(&partition, rank)).max().unwrap_or(0);
         let on_node = bytes * comm.node()?.size as u64;
@@ -94,7 +96,11 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
 
         let schedules = case.outputs.iter().map(|output| output.every).chain(case.checkpoint.every);
         let mut clock = Clock::new(&case.time, schedules);
-        let (resumed_from, run_id, shared) = match restart::restore(&found, &mut domain, &mut chronicle)? {
+        let resumed = restart::restore(&found, &case, &mut domain, &mut chronicle)?;
+        let on_stable_storage = resumed.as_ref().is_some_and(|resumed| resumed.is_shared);
+        let kept = resumed.as_ref().map_or(&[][..], |resumed| &resumed.kept);
+        let local = Local::new(comm, &case, chronicle.run(), found.on_nodes.take(), kept)?;
+        let (resumed_from, run_id, shared) = match resumed.map(|resumed| resumed.header) {
             Some(header) => {
                 let now = Instant { step: header.step, time: header.time };
                 clock.set(before(&header).unwrap_or(now), now);
@@ -151,11 +157,12 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             clock,
             checkpoints,
             pending_checkpoint: None,
-            last_checkpoint: resumed_from,
+            last_checkpoint: resumed_from.filter(|_| on_stable_storage),
             saved_news: None,
             checkpoint_clock: WallInstant::now(),
             interval,
             farewell,
+            local,
             outputs,
             chronicle,
         })
@@ -213,10 +220,12 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
                 }),
                 checkpoint: self.checkpoints.report(),
                 output: self.outputs.report(),
+                local: self.local.report()?,
                 ..Pulse::QUIET
             };
         if self.comm.rank() == 0 {
             pulse.wall_due = self.outputs.wall_due() << 1 | u32::from(self.checkpoint_wall_due());
+            pulse.local_due = self.local.wall_due();
         }
         let agreed = pulse.agree(self.comm)?;
         if agreed.fault {
@@ -238,6 +247,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         self.note(written)?;
         self.outputs.advance(self.comm, agreed.output)?;
         self.note_lost_output();
+        self.local.advance(self.comm, agreed.local, &mut self.chronicle)?;
         Ok(agreed)
     }
 
@@ -305,6 +315,20 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         if due && !saved && !self.clock.is_over() && !agreed.finished {
             self.begin_checkpoint()?;
             self.saved_news = Some(agreed.news);
+        }
+        self.local_checkpoint_if_due(agreed)
+    }
+
+    /// Begins a node-local checkpoint if one is due, unless this state is being saved already or it would leave a gap.
+    fn local_checkpoint_if_due(&mut self, agreed: &Pulse) -> Result<()> {
+        let now = self.clock.now();
+        let useless = self.clock.is_over() || agreed.finished || self.outputs.is_pending_before(now.step);
+        let saved = [self.last_checkpoint, self.pending_checkpoint].contains(&Some(now));
+        if self.local.is_due(&self.clock, agreed.local_due) && !useless && !saved {
+            self.chronicle.phase(Phase::Checkpoint);
+            let header = self.header()?;
+            self.compare_shared(&header)?;
+            self.local.begin(header, &self.domain)?;
         }
         Ok(())
     }
@@ -388,6 +412,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let at = self.clock.now();
         let recorded = self.chronicle.finished(&self.run_id, at, hash[0]);
         self.comm.vote(recorded)?;
+        self.local.discard(self.comm)?;
         Ok(Outcome::Finished { at, hash: hash[0] })
     }
 
@@ -397,6 +422,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let at = self.clock.now();
         let reason = self.chronicle.run().stops.reason();
         self.chronicle.interrupted(at, &reason);
+        self.local.discard(self.comm)?;
         Ok(Outcome::Interrupted { at })
     }
 
@@ -406,6 +432,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let at = self.pending_checkpoint.take().expect("what was written was begun");
         if let Written::Committed { .. } = &written {
             self.last_checkpoint = Some(at);
+            self.local.wake();
         }
         self.chronicle.wrote(&written, at.time);
         if let Written::Committed { stall, duration, .. } = &written {

@@ -28,6 +28,7 @@ mod initial;
 mod integrator;
 mod interval;
 pub mod layout;
+mod local;
 pub mod model;
 mod outputs;
 pub mod physics;

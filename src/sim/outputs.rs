@@ -143,12 +143,17 @@ impl<T: Scalar> Outputs<T> {
         Ok(())
     }
 
+    /// Whether the fields of an earlier step than this are still being written; the same on all ranks.
+    pub fn is_pending_before(&self, step: u64) -> bool {
+        self.pending.is_some_and(|pending| pending < step)
+    }
+
     /// Waits until the fields of an earlier step than this are on stable storage.
     ///
     /// # Collective
     /// All ranks must call it.
     pub fn finish_before(&mut self, comm: &Communicator, step: u64) -> Result<()> {
-        if self.pending.is_some_and(|pending| pending < step) { self.finish(comm) } else { Ok(()) }
+        if self.is_pending_before(step) { self.finish(comm) } else { Ok(()) }
     }
 
     /// Waits until all that was begun is on stable storage.

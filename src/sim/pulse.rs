@@ -27,6 +27,10 @@ pub(super) struct Pulse {
     pub checkpoint: f64,
     /// How far the pending output has come.
     pub output: f64,
+    /// Whether a node-local checkpoint is due by rank 0's wall clock.
+    pub local_due: bool,
+    /// How far the pending node-local checkpoint has come.
+    pub local: f64,
 }
 
 impl Pulse {
@@ -40,6 +44,8 @@ impl Pulse {
         wall_due: 0,
         checkpoint: NOTHING_PENDING,
         output: NOTHING_PENDING,
+        local_due: false,
+        local: NOTHING_PENDING,
     };
 
     /// What all ranks say together.
@@ -57,9 +63,11 @@ impl Pulse {
             -f64::from(self.wall_due),
             self.checkpoint,
             self.output,
+            any(self.local_due),
+            self.local,
         ];
         comm.min_f64(&mut all)?;
-        let [timescale, fault, stop, finished, news, wall_due, checkpoint, output] = all;
+        let [timescale, fault, stop, finished, news, wall_due, checkpoint, output, local_due, local] = all;
         Ok(Pulse {
             timescale,
             fault: fault < 0.0,
@@ -69,6 +77,8 @@ impl Pulse {
             wall_due: -wall_due as u32,
             checkpoint,
             output,
+            local_due: local_due < 0.0,
+            local,
         })
     }
 }

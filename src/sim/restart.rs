@@ -1,10 +1,11 @@
-//! Finds the newest good checkpoint of the run directory, and sets the state from it.
+//! Finds the newest good checkpoint, of the run directory or on the nodes, and sets the state from it.
 //!
 //! What does not belong to this case stops the run: it is not ours to discard. What belongs to it but is damaged is
 //! passed over for the one before, named in the journal, and set aside once there is a good one to go on from.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant as WallInstant;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use super::chronicle::Chronicle;
 use super::clock::Instant;
 use super::domain::Domain;
 use super::layout::Layout;
+use super::local::OnNodes;
 use super::program::Program;
 use super::run::{Run, Start};
 use crate::checkpoint::{self, Header, Reader};
@@ -19,12 +21,16 @@ use crate::comm::Communicator;
 use crate::config::Case;
 use crate::error::{Error, Kind, Result};
 use crate::field::Record;
-use crate::rundir::Finished;
+use crate::nearby::{self, Save, Survey};
+use crate::rundir::{Event, Finished, Journal};
 
 /// The checkpoints that a run may go on from, newest first, as rank 0 found them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Found {
-    candidates: Vec<PathBuf>,
+    /// The run that they are of, as the newest of them or else the journal says.
+    run_id: Option<String>,
+    /// With their steps.
+    candidates: Vec<(u64, PathBuf)>,
     rejected: Vec<(PathBuf, String)>,
     /// The newest instant that lies beyond the end that the case asks for: good, but of no use.
     beyond: Option<Instant>,
@@ -33,6 +39,30 @@ pub(super) struct Found {
     /// The measured costs of the blocks of this shape, from the newest candidate.
     block: Vec<usize>,
     costs: Vec<f64>,
+    /// What lies on the nodes, if the case asks for that.
+    #[serde(skip)]
+    pub on_nodes: Option<OnNodes>,
+    /// What keeps a node-local checkpoint from being used, by its place.
+    #[serde(skip)]
+    refused: Vec<Option<Refusal>>,
+}
+
+/// Why a node-local checkpoint is not used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Refusal {
+    /// It is of no use, and nobody needs to be told.
+    Useless,
+    /// It would have been of use.
+    Because(String),
+}
+
+/// What a run goes on from.
+pub(super) struct Resumed {
+    pub header: Header,
+    /// Whether it is a checkpoint of the run directory, on stable storage.
+    pub is_shared: bool,
+    /// The node-local checkpoints that are kept, the newest first.
+    pub kept: Vec<Save>,
 }
 
 impl Found {
@@ -42,6 +72,54 @@ impl Found {
         let fits = self.block == tiling.shape() && self.costs.len() == tiling.len();
         fits.then(|| tiling.ids().map(|id| self.costs[tiling.chunk(id)]).collect())
     }
+
+    /// The newest first; a shared checkpoint comes before a node-local one of the same step, which may be lost sooner.
+    fn candidates(&self) -> Vec<Candidate<'_>> {
+        let shared = self.candidates.iter().map(|(step, path)| Candidate::Shared(*step, path));
+        let surveys = self.on_nodes.iter().map(|on_nodes| &on_nodes.survey);
+        let local = surveys.flat_map(|survey| {
+            survey
+                .saves
+                .iter()
+                .zip(&self.refused)
+                .map(move |(save, refused)| Candidate::Local(survey, save, refused.as_ref()))
+        });
+        let mut all: Vec<_> = shared.chain(local).collect();
+        all.sort_by_key(|candidate| std::cmp::Reverse(candidate.step()));
+        all
+    }
+
+    /// The blocks' costs of the newest candidate, if that is a node-local one.
+    fn take_newest_costs(&mut self) {
+        let usable = |candidate: &Candidate<'_>| !matches!(candidate, Candidate::Local(_, _, Some(_)));
+        if let Some(Candidate::Local(_, save, _)) = self.candidates().into_iter().find(usable)
+            && let Some(costs) = save.costs()
+        {
+            (self.block, self.costs) = (save.head().header.block.clone(), costs);
+        }
+    }
+
+    /// The node-local checkpoints up to a step that could be used again, the newest first and at most so many.
+    fn kept(&self, step: u64, most: usize) -> Vec<Save> {
+        let saves = self.on_nodes.iter().flat_map(|on_nodes| &on_nodes.survey.saves).zip(&self.refused);
+        let whole = saves.filter(|(save, refused)| refused.is_none() && save.head().header.step <= step);
+        whole.map(|(save, _)| save.clone()).take(most).collect()
+    }
+}
+
+/// What a run may go on from.
+enum Candidate<'f> {
+    Shared(u64, &'f Path),
+    Local(&'f Survey, &'f Save, Option<&'f Refusal>),
+}
+
+impl Candidate<'_> {
+    fn step(&self) -> u64 {
+        match self {
+            Candidate::Shared(step, _) => *step,
+            Candidate::Local(_, save, _) => save.head().header.step,
+        }
+    }
 }
 
 /// Looks through the run directory.
@@ -50,7 +128,40 @@ impl Found {
 /// Rank 0 looks; all get what it found.
 pub(super) fn find<P: Program<N>, const N: usize>(comm: &Communicator, case: &Case, run: &Run) -> Result<Found> {
     let found = if comm.rank() == 0 { look::<P, N>(case, run).map(Some) } else { Ok(None) };
-    comm.broadcast(0, comm.vote(found)?)
+    let mut found: Found = comm.broadcast(0, comm.vote(found)?)?;
+    if let Some(local) = &case.checkpoint.local {
+        let on_nodes = OnNodes::look(comm, local, run, found.run_id.as_deref())?;
+        let refused = comm.is_root().then(|| refuse::<P, N>(&on_nodes.survey, case, run));
+        found.refused = comm.broadcast(0, refused)?;
+        found.on_nodes = Some(on_nodes);
+        found.take_newest_costs();
+    }
+    Ok(found)
+}
+
+/// What keeps each of the node-local checkpoints from being used; for rank 0 to say.
+fn refuse<P: Program<N>, const N: usize>(survey: &Survey, case: &Case, run: &Run) -> Vec<Option<Refusal>> {
+    let refuse = |save: &Save| {
+        let header = &save.head().header;
+        if let Err(error) = belongs::<P, N>(header, case, run) {
+            log::warn!("a node-local checkpoint of step {} is passed over: {}", header.step, error.message());
+            Some(Refusal::Useless)
+        } else if is_beyond(header, case) {
+            Some(Refusal::Useless)
+        } else if run.orders.skip_checkpoints.contains(&header.step) {
+            Some(Refusal::Because(POISON.into()))
+        } else {
+            survey.lack(save).map(Refusal::Because)
+        }
+    };
+    survey.saves.iter().map(refuse).collect()
+}
+
+/// Why a checkpoint is not used that the supervisor takes for poison.
+const POISON: &str = "the run died again and again after it";
+
+fn is_beyond(header: &Header, case: &Case) -> bool {
+    header.time > case.time.end || case.time.steps.is_some_and(|steps| header.step > steps)
 }
 
 fn look<P: Program<N>, const N: usize>(case: &Case, run: &Run) -> Result<Found> {
@@ -60,27 +171,34 @@ fn look<P: Program<N>, const N: usize>(case: &Case, run: &Run) -> Result<Found> 
     }
     for entry in run.directory.checkpoints()? {
         if run.orders.skip_checkpoints.contains(&entry.step) {
-            found.rejected.push((entry.path, "the run died again and again after it".into()));
+            found.rejected.push((entry.path, POISON.into()));
             continue;
         }
         match Reader::open(&entry.path) {
             Ok(reader) => {
                 let header = reader.header();
                 belongs::<P, N>(header, case, run).map_err(|error| error.at_path(&entry.path))?;
-                if header.time > case.time.end || case.time.steps.is_some_and(|steps| header.step > steps) {
+                if is_beyond(header, case) {
                     found.beyond.get_or_insert(Instant { step: header.step, time: header.time });
                     continue;
                 }
                 if found.candidates.is_empty() {
+                    found.run_id = Some(header.run_id.clone());
                     (found.block, found.costs) = (reader.header().block.clone(), reader.costs().to_vec());
                 }
-                found.candidates.push(entry.path);
+                found.candidates.push((entry.step, entry.path));
             }
             Err(error) => {
                 found.damaged.extend((error.kind() == Kind::Checkpoint).then(|| entry.path.clone()));
                 found.rejected.push((entry.path, error.message().into()));
             }
         }
+    }
+    if found.run_id.is_none() {
+        found.run_id = Journal::read(&run.directory)?.into_iter().rev().find_map(|entry| match entry.event {
+            Event::Started { run_id, .. } => Some(run_id),
+            _ => None,
+        });
     }
     match found.beyond {
         Some(at) if found.candidates.is_empty() => Err(Error::case(format!(
@@ -142,28 +260,56 @@ pub(super) fn shared_of<P: Program<N>, const N: usize>(header: &Header) -> serde
 /// If there are checkpoints and none is good.
 pub(super) fn restore<S: Record, const N: usize>(
     found: &Found,
+    case: &Case,
     domain: &mut Domain<S, N>,
     chronicle: &mut Chronicle<'_>,
-) -> Result<Option<Header>> {
+) -> Result<Option<Resumed>> {
     for (path, reason) in &found.rejected {
         chronicle.rejected(path, reason);
     }
     let (mut bad, mut damaged) = (found.rejected.clone(), found.damaged.clone());
-    for path in &found.candidates {
+    for candidate in found.candidates() {
         let Domain { comm, tiling, partition, state, .. } = &mut *domain;
         let tick = || chronicle.run().heartbeat.progress();
-        match checkpoint::restore(comm, path, tiling, partition, state, &tick) {
-            Ok(header) => {
+        let resumed = match candidate {
+            Candidate::Local(_, _, Some(Refusal::Useless)) => continue,
+            Candidate::Local(_, _, Some(Refusal::Because(reason))) => {
+                chronicle.rejected_local(candidate.step(), reason);
+                continue;
+            }
+            Candidate::Local(survey, save, None) => {
+                let start = WallInstant::now();
+                match nearby::restore(comm, survey, save, (tiling, partition), state, &tick) {
+                    Ok(restored) => {
+                        let step = candidate.step();
+                        chronicle.restored_locally(step, restored, start.elapsed().as_secs_f64());
+                        let keep = case.checkpoint.local.as_ref().map_or(0, |local| local.keep);
+                        let (header, kept) = (save.head().header.clone(), found.kept(step, keep));
+                        Ok(Resumed { header, is_shared: false, kept })
+                    }
+                    Err(error) if error.kind() == Kind::Mpi => return Err(error),
+                    Err(error) => {
+                        chronicle.rejected_local(candidate.step(), error.message());
+                        continue;
+                    }
+                }
+            }
+            Candidate::Shared(_, path) => checkpoint::restore(comm, path, tiling, partition, state, &tick)
+                .map(|header| Resumed { header, is_shared: true, kept: Vec::new() })
+                .map_err(|error| (path, error)),
+        };
+        match resumed {
+            Ok(resumed) => {
                 if comm.rank() == 0 {
                     damaged.iter().for_each(|path| set_aside(path));
                 }
-                return Ok(Some(header));
+                return Ok(Some(resumed));
             }
-            Err(error) if error.kind() == Kind::Mpi => return Err(error),
-            Err(error) => {
-                damaged.extend((error.kind() == Kind::Checkpoint).then(|| path.clone()));
+            Err((_, error)) if error.kind() == Kind::Mpi => return Err(error),
+            Err((path, error)) => {
+                damaged.extend((error.kind() == Kind::Checkpoint).then(|| path.to_owned()));
                 chronicle.rejected(path, error.message());
-                bad.push((path.clone(), error.message().into()));
+                bad.push((path.to_owned(), error.message().into()));
             }
         }
     }

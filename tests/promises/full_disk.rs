@@ -1,12 +1,10 @@
 //! A full disk costs a checkpoint, never the run, and never leaves anything torn under a final name.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use steadfast::rundir::Event;
 
-use super::stage::{Room, events, hash, wait_until};
+use super::stage::{Disk, Room, events, hash, wait_until};
 
 const CASE: &str = r#"
 [grid]
@@ -51,29 +49,6 @@ fn when_no_checkpoint_can_be_written_the_run_goes_on_and_says_so_at_its_end() {
 
     room.on(3, "gray_scott").runs("case.toml", "full").ends_with(0);
     assert_eq!(hash(&run), hash(&room.run("whole")));
-}
-
-/// A small file system of its own, until the end of the test.
-struct Disk(PathBuf);
-
-impl Disk {
-    /// Mounts it, where that is allowed: it takes root.
-    fn mount(path: &Path, bytes: u64) -> Option<Disk> {
-        fs::create_dir_all(path).unwrap();
-        let size = format!("size={bytes}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).output();
-        if !mounted.is_ok_and(|output| output.status.success()) {
-            eprintln!("skipped: mounting a small disk is not allowed here");
-            return None;
-        }
-        Some(Disk(path.to_owned()))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod gas;
 mod guard;
 mod killed;
 mod learning;
+mod nearby;
 mod physics;
 mod programs;
 mod refusals;

@@ -1,6 +1,7 @@
 //! A room for one test: cases, run directories, and the programs that are called in it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -70,6 +71,40 @@ impl Room {
         }
         command.arg("--").arg(find(program));
         self.call(command, format!("{program} supervised on {ranks} ranks"))
+    }
+
+    /// A program on one rank for each of these nodes, as in `a,a,b`: they are groups of ranks on this machine.
+    pub fn on_nodes(&self, nodes: &str, program: &str) -> Call<'_> {
+        let wrapped = self.wrapped_for_nodes(program);
+        let launcher = std::env::var("MPIEXEC").unwrap_or("mpirun".into());
+        let mut command = Command::new(launcher);
+        command.args(["-n", &nodes.split(',').count().to_string()]).arg(wrapped);
+        self.call(command, format!("{program} on nodes {nodes}")).env("NODES", nodes)
+    }
+
+    /// The same under the supervisor.
+    pub fn supervised_on_nodes(&self, nodes: &str, program: &str) -> Call<'_> {
+        let wrapped = self.wrapped_for_nodes(program);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast"));
+        command.args(["launch", "-n", &nodes.split(',').count().to_string()]);
+        if let Ok(launcher) = std::env::var("MPIEXEC") {
+            command.args(["--launcher", &launcher]);
+        }
+        command.arg("--").arg(wrapped);
+        self.call(command, format!("{program} supervised on nodes {nodes}")).env("NODES", nodes)
+    }
+
+    /// A script that names the node of its rank and becomes the program.
+    fn wrapped_for_nodes(&self, program: &str) -> PathBuf {
+        let path = self.path(&format!("{program}.sh"));
+        let script = format!(
+            "#!/bin/sh\nrank=${{OMPI_COMM_WORLD_RANK:-$PMI_RANK}}\nSTEADFAST_NODE=$(echo $NODES | cut -d, -f$((rank + 1)))\n\
+             export STEADFAST_NODE\nexec '{}' \"$@\"\n",
+            find(program).display()
+        );
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
     }
 
     fn call(&self, mut command: Command, what: String) -> Call<'_> {
@@ -317,4 +352,27 @@ pub fn flip_bit(path: &Path, byte: u64) {
     let mut one = [0];
     file.read_exact_at(&mut one, byte).unwrap();
     file.write_all_at(&[one[0] ^ 0x10], byte).unwrap();
+}
+
+/// A small file system of its own, until the end of the test.
+pub struct Disk(PathBuf);
+
+impl Disk {
+    /// Mounts it, where that is allowed: it takes root.
+    pub fn mount(path: &Path, bytes: u64) -> Option<Disk> {
+        fs::create_dir_all(path).unwrap();
+        let size = format!("size={bytes}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).output();
+        if !mounted.is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: mounting a small disk is not allowed here");
+            return None;
+        }
+        Some(Disk(path.to_owned()))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
 }

@@ -5,6 +5,7 @@
 
 mod communicator;
 mod messages;
+mod parcels;
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
@@ -14,6 +15,7 @@ use mpi::ffi;
 
 pub(crate) use communicator::{Communicator, Operation};
 pub(crate) use messages::{Messages, Transport};
+pub(crate) use parcels::Parcels;
 
 use crate::error::{Error, Kind, Result};
 
