@@ -17,6 +17,7 @@ pub struct History {
     pub(super) failures_allowed: u32,
     pub(super) failures: u32,
     pub(super) newest_checkpoint: Option<u64>,
+    furthest_start: Option<u64>,
     pub(super) deaths_after: BTreeMap<u64, u32>,
     has_started: bool,
     pub(super) last_error: Option<Error>,
@@ -30,6 +31,7 @@ impl History {
             failures_allowed,
             failures: 0,
             newest_checkpoint,
+            furthest_start: newest_checkpoint,
             deaths_after: BTreeMap::new(),
             has_started: false,
             last_error: None,
@@ -53,8 +55,19 @@ impl History {
             // The user had the run start over, so what it had reached before counts no longer. Later the same means
             // that the run lost what it had: that is no progress.
             self.newest_checkpoint = None;
+            self.furthest_start = None;
         }
         self.has_started |= failed.start != Start::Never;
+        if let Start::From(step) = failed.start
+            && self.furthest_start.is_some_and(|furthest| step > furthest)
+        {
+            // The attempt before got there, by a node-local checkpoint that only its heir could tell of.
+            self.failures = 0;
+            self.deaths_after.clear();
+        }
+        if let Start::From(step) = failed.start {
+            self.furthest_start = self.furthest_start.max(Some(step));
+        }
         if failed.newest_checkpoint() > self.newest_checkpoint {
             self.newest_checkpoint = failed.newest_checkpoint();
             self.failures = 0;

@@ -13,8 +13,8 @@
 //! 9. Otherwise relaunch; not from a checkpoint after which the run has died twice without progress; rather not on
 //!    nodes that fell silent or where ranks failed twice; after a pause that grows, if the launcher showed no rank.
 //!
-//! Progress is a checkpoint newer than all before: it refills the budget and clears the suspicion. Steps computed and
-//! lost again are none.
+//! Progress is a checkpoint newer than all before, or a start further on than all before (from a node-local checkpoint): it
+//! refills the budget and clears the suspicion. Steps computed and lost again are none.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -229,6 +229,14 @@ mod tests {
     }
 
     #[test]
+    fn an_attempt_that_starts_further_on_than_the_one_before_is_progress_too() {
+        let attempts = (1..100).map(|n| died(Start::From(10 * n), Some(10)));
+        assert_eq!(play(&mut History::new(2, Some(10)), attempts), (99, None));
+        let standing = (1..100).map(|_| died(Start::From(20), Some(10)));
+        assert!(play(&mut History::new(2, Some(10)), standing).0 <= 2);
+    }
+
+    #[test]
     fn a_poisonous_checkpoint_is_passed_over_once_and_then_the_run_stops() {
         let mut history = History::new(9, Some(100));
         let attempts = [died(Start::From(100), [50, 100]), died(Start::From(100), [50, 100])];
@@ -356,7 +364,10 @@ mod tests {
                 attempts.into_iter().map(|seen| Observation { checkpoints: newest.into_iter().collect(), ..seen }).collect();
             // To start over, as the user may ask once, counts as progress once.
             let first = attempts.iter().map(|seen| seen.start).find(|&start| start != Start::Never);
-            let budgets = if first == Some(Start::Fresh) { 2 } else { 1 };
+            let fresh = usize::from(first == Some(Start::Fresh));
+            // So does each start that is further on than all before.
+            let starts = attempts.iter().filter_map(|seen| if let Start::From(step) = seen.start { Some(step) } else { None });
+            let budgets = 1 + fresh + starts.collect::<BTreeSet<_>>().len();
             let (relaunches, _) = play(&mut History::new(allowed, newest), attempts);
             prop_assert!(relaunches < budgets * allowed.max(1) as usize);
         }
