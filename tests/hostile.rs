@@ -248,7 +248,8 @@ fn add(bytes: &[u8], state: [u32; 3]) -> [u32; 3] {
 /// # Sources
 /// HDF5 File Format Specification Version 3.0, II.A (superblock, version 3) and IV.A.1.b (object header, version 2).
 fn parts(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
-    let mut parts = Vec::from([0..44]);
+    let superblock = 0..44;
+    let mut parts = vec![superblock];
     for at in (0..bytes.len() - 16).filter(|&at| bytes[at..].starts_with(b"OHDR\x02")) {
         let flags = bytes[at + 5];
         let before = at + 6 + if flags & 0x20 == 0 { 0 } else { 16 } + if flags & 0x10 == 0 { 0 } else { 4 };

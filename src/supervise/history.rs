@@ -18,6 +18,8 @@ pub struct History {
     pub(super) failures: u32,
     pub(super) newest_checkpoint: Option<u64>,
     furthest_start: Option<u64>,
+    /// Those that were there after the last attempt.
+    checkpoints: BTreeSet<u64>,
     pub(super) deaths_after: BTreeMap<u64, u32>,
     has_started: bool,
     pub(super) last_error: Option<Error>,
@@ -32,6 +34,7 @@ impl History {
             failures: 0,
             newest_checkpoint,
             furthest_start: newest_checkpoint,
+            checkpoints: newest_checkpoint.into_iter().collect(),
             deaths_after: BTreeMap::new(),
             has_started: false,
             last_error: None,
@@ -44,9 +47,11 @@ impl History {
         self.faults.iter().filter(|&(_, &faults)| faults >= SUSPICIOUS).map(|(node, _)| node.clone()).collect()
     }
 
-    /// The checkpoints that the next attempt must not start from.
+    /// The checkpoints that the next attempt must not start from; none if there is no other: then the budget decides.
     pub fn poison(&self) -> BTreeSet<u64> {
-        self.deaths_after.iter().filter(|&(_, &deaths)| deaths >= POISON).map(|(&step, _)| step).collect()
+        let deadly = self.deaths_after.iter().filter(|&(_, &deaths)| deaths >= POISON).map(|(&step, _)| step);
+        let deadly: BTreeSet<u64> = deadly.collect();
+        if self.checkpoints.is_subset(&deadly) { BTreeSet::new() } else { deadly }
     }
 
     /// Takes up an attempt that failed.
@@ -78,6 +83,7 @@ impl History {
                 *self.deaths_after.entry(step).or_default() += 1;
             }
         }
+        self.checkpoints = failed.checkpoints.clone();
         self.last_error = failed.error.clone();
         let silent = failed.silent.iter().map(|node| (node, SUSPICIOUS));
         for (node, weight) in failed.faulty.iter().map(|node| (node, 1)).chain(silent) {

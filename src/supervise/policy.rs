@@ -8,9 +8,8 @@
 //! 4. The ranks say something that no relaunch can mend (no good checkpoint, the run in other hands): stop.
 //! 5. The same inadmissible state twice: it is in the physics, not in the machine: stop.
 //! 6. An older checkpoint than a poisonous one was tried, and the run died again without progress: stop.
-//! 7. All checkpoints are poisonous: stop. To start over would discard them, and that is for the user to say.
-//! 8. As many failures in a row without progress as are allowed: stop.
-//! 9. Otherwise relaunch; not from a checkpoint after which the run has died twice without progress; rather not on
+//! 7. As many failures in a row without progress as are allowed: stop.
+//! 8. Otherwise relaunch; not from a checkpoint after which the run has died twice without progress, if there is another; rather not on
 //!    nodes that fell silent or where ranks failed twice; after a pause that grows, if the launcher showed no rank.
 //!
 //! Progress is a checkpoint newer than all before, or a start further on than all before (from a node-local checkpoint): it
@@ -86,10 +85,6 @@ pub fn decide(history: &History, seen: &Observation) -> Decision {
         return stop(1, format!("the run died twice after {}, and again when started before it", places(&poison)));
     }
     let new_poison = next.poison();
-    if !seen.checkpoints.is_empty() && seen.checkpoints.is_subset(&new_poison) {
-        let why = format!("the run died twice after {}, and has no other to start from", places(&new_poison));
-        return stop(1, format!("{why}{}; look at what ends it (nothing is discarded)", told(seen)));
-    }
     if next.failures >= next.failures_allowed {
         let failures = if next.failures == 1 { "failure" } else { "failures in a row" };
         return stop(1, format!("{} {failures} without a newer checkpoint{}", next.failures, told(seen)));
@@ -257,23 +252,23 @@ mod tests {
 
     #[test]
     fn nobody_is_sent_to_start_where_nothing_but_poison_is_left() {
-        let twice_from = |step, left: &[u64]| {
-            let seen = died(Start::From(step), left.iter().copied());
-            play(&mut History::new(9, left.last().copied()), [seen.clone(), seen])
+        let after_two_deaths = |left: &[u64]| {
+            let mut history = History::new(9, left.last().copied());
+            let seen = died(Start::From(100), left.iter().copied());
+            assert_eq!(play(&mut history, [seen.clone(), seen]), (2, None));
+            history.poison()
         };
-        for (left, stops, rule) in [
-            (&[100][..], true, "the only checkpoint is poison: the ranks would refuse to start over"),
-            (&[50, 100][..], false, "the one before is worth a try"),
-            (&[100, 150][..], false, "so is a newer one, if the ranks passed over it"),
-            (&[][..], false, "with no checkpoint left the run begins at time 0 by itself"),
-        ] {
-            let (relaunches, end) = twice_from(100, left);
-            assert_eq!((relaunches, end.is_some()), (if stops { 1 } else { 2 }, stops), "{rule}");
-            if let Some(decision) = end {
-                let Decision::Stop { exit_code: 1, why } = decision else { panic!("{decision:?}") };
-                assert!(why.contains("step 100, and has no other") && why.contains("nothing is discarded"), "{why}");
-            }
-        }
+        let poison = BTreeSet::from([100]);
+        assert_eq!(
+            after_two_deaths(&[100]),
+            BTreeSet::new(),
+            "the only checkpoint is tried until the budget is used up"
+        );
+        assert_eq!(after_two_deaths(&[50, 100]), poison, "the one before is worth a try");
+        assert_eq!(after_two_deaths(&[100, 150]), poison, "so is a newer one, if the ranks passed over it");
+        let seen = died(Start::From(100), [100]);
+        let (relaunches, end) = play(&mut History::new(5, Some(100)), vec![seen; 9]);
+        assert_eq!((relaunches, end.as_ref().and_then(exit_code)), (4, Some(1)));
     }
 
     #[test]
@@ -395,14 +390,15 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_relaunched_does_not_start_from_poison(
+        fn poison_is_what_was_died_after_twice_and_never_all_there_is(
             attempts in prop::collection::vec(any_failure(), 0..30),
         ) {
             let mut history = History::new(100, None);
             for seen in attempts {
-                let twice = history.deaths_after.values().filter(|&&deaths| deaths >= 2).count();
-                prop_assert_eq!(history.poison().len(), twice);
                 history.add(&seen);
+                let poison = history.poison();
+                prop_assert!(poison.iter().all(|step| history.deaths_after[step] >= 2));
+                prop_assert!(poison.is_empty() || !seen.checkpoints.is_subset(&poison));
             }
         }
     }

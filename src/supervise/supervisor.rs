@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -75,6 +76,7 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
     let mut signals = StopSignals::take_over(&plan.stop_signals)?;
     // A request that is older than this launch was meant for another.
     run.withdraw_stop_request()?;
+    let place = place_of(run)?;
     let mut command = plan.command.clone();
     let found: BTreeSet<u64> = run.checkpoints()?.into_iter().map(|entry| entry.step).collect();
     let mut history = History::new(plan.failures_allowed, found.last().copied());
@@ -85,6 +87,13 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
             Ok(placement) => placement,
             Err(why) => return Ok(stop(&journal, 75, why)),
         };
+        if place_of(run).ok() != Some(place) {
+            let why = format!("the run directory {} is no longer the one in which it began", run.root().display());
+            return Ok(Verdict {
+                exit_code: 1,
+                why: format!("{why}: it was moved or replaced; nothing is started over"),
+            });
+        }
         tell(&format!("attempt {number}: {} on {placement}: {}", words(&command), plan.launcher));
         journal.append(Event::AttemptLaunched {
             launcher: plan.launcher.to_string(),
@@ -126,6 +135,12 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
         }
     }
     unreachable!("the numbers of attempts do not end")
+}
+
+/// Which directory the run's path names now.
+fn place_of(run: &RunDirectory) -> Result<(u64, u64)> {
+    let metadata = run.root().metadata().map_err(|cause| Error::io("look at the run directory", run.root(), &cause))?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 fn stop(journal: &Journal, exit_code: u8, why: String) -> Verdict {
