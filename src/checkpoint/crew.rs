@@ -52,7 +52,7 @@ impl Crew {
     /// As many ranks, which take their turns by a seed.
     pub fn new(medium: &Medium, ranks: usize, epoch: u64, seed: u64) -> Crew {
         Crew {
-            ranks: (0..ranks).map(|_| medium.mount()).collect(),
+            ranks: (0..ranks).map(|_| medium.mount(epoch)).collect(),
             epoch,
             keep: 2,
             verify: Verify::All,
@@ -60,6 +60,11 @@ impl Crew {
             past: Past::default(),
             random: Random(seed),
         }
+    }
+
+    /// Whether a rank is dead, after which the launcher ends the others.
+    pub fn is_dead(&self) -> bool {
+        self.ranks.iter().any(Mount::is_dead)
     }
 
     /// How much of the next checkpoint is read back.

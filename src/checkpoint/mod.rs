@@ -38,6 +38,8 @@ mod reader;
 mod restore;
 mod save;
 #[cfg(test)]
+mod schedules;
+#[cfg(test)]
 mod simulated;
 mod stage;
 pub mod store;

@@ -258,7 +258,7 @@ fn a_lie_that_was_not_looked_for_is_noticed_at_the_restart() {
 #[test]
 fn a_failed_sync_is_final_although_the_next_one_says_yes() {
     let medium = Medium::default();
-    let process = medium.mount();
+    let process = medium.mount(1);
     let file = process.create(&path_of(1)).unwrap();
     process.sync_directory(Path::new(DIRECTORY)).unwrap();
     file.write_whole(&[7; 100], 0).unwrap();

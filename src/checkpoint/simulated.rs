@@ -139,6 +139,15 @@ struct State {
     refuses: Option<Errno>,
     calls: usize,
     off_at: Option<usize>,
+    history: Vec<Deed>,
+}
+
+/// A name that was given or taken, or a directory that was listed, and by a process of which epoch.
+#[derive(Debug, Clone)]
+pub(super) struct Deed {
+    pub epoch: u64,
+    pub verb: Verb,
+    pub path: PathBuf,
 }
 
 /// The disk.
@@ -155,15 +164,20 @@ impl Medium {
         Medium(Arc::new(Mutex::new(self.state().clone())))
     }
 
-    /// What a new process sees of it.
-    pub fn mount(&self) -> Mount {
-        Mount { medium: self.clone(), process: Arc::default() }
+    /// What a new process of an epoch sees of it.
+    pub fn mount(&self, epoch: u64) -> Mount {
+        Mount { medium: self.clone(), process: Arc::default(), epoch }
     }
 
     /// Loses power before a call, counted from now: no process does anything any more.
     pub fn cut_power_after(&self, calls: usize) {
         let mut state = self.state();
         state.off_at = Some(state.calls + calls);
+    }
+
+    /// Loses no power any more.
+    pub fn keep_power(&self) {
+        self.state().off_at = None;
     }
 
     /// Gives the disk a size in bytes.
@@ -186,6 +200,28 @@ impl Medium {
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let state = self.state();
         state.names.iter().map(|(path, inode)| (path.clone(), state.files[inode].cached.clone())).collect()
+    }
+
+    /// Flips a bit of a file where it lies.
+    pub fn damage(&self, path: &Path, bit: usize) {
+        let mut state = self.state();
+        let inode = state.names[path];
+        let content = state.files.get_mut(&inode).unwrap();
+        for bytes in [&mut content.cached, &mut content.stable] {
+            let place = bit / 8 % bytes.len();
+            bytes[place] ^= 1 << (bit % 8);
+        }
+    }
+
+    /// What changed names so far, in order.
+    pub fn history(&self) -> Vec<Deed> {
+        self.state().history.clone()
+    }
+
+    /// Whether the power has failed.
+    pub fn is_off(&self) -> bool {
+        let state = self.state();
+        state.off_at.is_some_and(|at| state.calls >= at)
     }
 
     /// What is found after the power came back: of what was not synced, what chance kept.
@@ -275,6 +311,7 @@ struct Process {
 pub(super) struct Mount {
     medium: Medium,
     process: Arc<Mutex<Process>>,
+    epoch: u64,
 }
 
 impl fmt::Debug for Mount {
@@ -296,6 +333,15 @@ impl Mount {
         let mut process = self.process.lock().unwrap();
         let at = process.calls + calls;
         process.pauses.insert(at, Box::new(others));
+    }
+
+    /// Whether the process is dead.
+    pub fn is_dead(&self) -> bool {
+        self.process.lock().unwrap().dead
+    }
+
+    fn note(&self, state: &mut State, verb: Verb, path: &Path) {
+        state.history.push(Deed { epoch: self.epoch, verb, path: path.to_owned() });
     }
 
     /// What the process did, call by call.
@@ -376,6 +422,7 @@ impl Disk for Mount {
         state.names.remove(from);
         state.names.insert(to.to_owned(), inode);
         state.unsynced.push(Renaming { gone: Some(from.to_owned()), new: Some((to.to_owned(), inode)) });
+        self.note(&mut state, Verb::Rename, to);
         reported(fault, ())
     }
 
@@ -385,12 +432,14 @@ impl Disk for Mount {
         state.inode(path)?;
         state.names.remove(path);
         state.unsynced.push(Renaming { gone: Some(path.to_owned()), new: None });
+        self.note(&mut state, Verb::Remove, path);
         reported(fault, ())
     }
 
     fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
         self.call(Verb::Names, directory)?;
-        let state = self.medium.state();
+        let mut state = self.medium.state();
+        self.note(&mut state, Verb::Names, directory);
         let here = state.names.keys().filter(|path| path.parent() == Some(directory));
         Ok(here.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect())
     }
