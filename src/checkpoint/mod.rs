@@ -16,6 +16,9 @@
 //! plain system calls whose results mean something. Rejected: parallel HDF5, which on a full disk reports success and
 //! leaves an unreadable file, or leaves ranks waiting for each other for ever.
 //!
+//! Whatever is done to the files goes through `disk`, a few verbs: so the tests own the disk, and take power from it between
+//! any two calls.
+//!
 //! The file's layout, its invariants, what a crash at each instant leaves, and how to read it with other tools stand in
 //! FORMAT.md beside this file. This room does not know when a checkpoint is due, nor which one a run should go on from.
 //!

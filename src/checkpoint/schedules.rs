@@ -279,9 +279,14 @@ impl Shared {
                 world.counts.lies += 1;
                 mount.fault_after(call, world.random.choose(&[Fault::Loses, Fault::Flips]));
             }
-            5 | 6 if depth < 2 => {
+            5 if depth < 2 => {
                 let shared = self.clone();
                 mount.pause_after(call, move || shared.attempt(depth + 1));
+            }
+            6 if depth < 2 => {
+                let (shared, verb) =
+                    (self.clone(), world.random.choose(&[Verb::Rename, Verb::SyncDirectory, Verb::Names]));
+                crew.ranks[0].pause_before(verb, move || shared.attempt(depth + 1));
             }
             7 if world.nature == Nature::Rots => world.rot(),
             _ => {}

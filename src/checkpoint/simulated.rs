@@ -302,6 +302,7 @@ struct Process {
     calls: usize,
     faults: BTreeMap<usize, Fault>,
     pauses: BTreeMap<usize, Pause>,
+    pause_before: Option<(Verb, Pause)>,
     dead: bool,
     trace: Vec<(Verb, PathBuf)>,
 }
@@ -335,6 +336,11 @@ impl Mount {
         process.pauses.insert(at, Box::new(others));
     }
 
+    /// Stands still before the first call of a verb from now on, while others act.
+    pub fn pause_before(&self, verb: Verb, others: impl FnOnce() + Send + 'static) {
+        self.process.lock().unwrap().pause_before = Some((verb, Box::new(others)));
+    }
+
     /// Whether the process is dead.
     pub fn is_dead(&self) -> bool {
         self.process.lock().unwrap().dead
@@ -354,7 +360,8 @@ impl Mount {
         let pause = {
             let mut process = self.process.lock().unwrap();
             let n = process.calls;
-            process.pauses.remove(&n)
+            let due = process.pause_before.take_if(|(before, _)| *before == verb).map(|(_, pause)| pause);
+            due.or_else(|| process.pauses.remove(&n))
         };
         if let Some(others) = pause {
             others();

@@ -56,6 +56,7 @@ struct Plan {
     cells_a_rank: [usize; 2],
     memory_bytes_a_rank: [u64; 2],
     memory_bytes: u64,
+    staging_bytes_a_rank: [u64; 2],
     halo_bytes_a_rank: [u64; 2],
     checkpoint_bytes: u64,
     imbalance: f64,
@@ -84,6 +85,7 @@ pub(super) fn run<P: Program<N>, const N: usize>(args: &Args, source: &Source, m
         blocks_a_rank: extremes(ranks, |rank| partition.range(rank).len()),
         cells_a_rank: extremes(ranks, cells_of),
         memory_bytes_a_rank: extremes(ranks, |rank| layout.bytes_of(&partition, rank)),
+        staging_bytes_a_rank: extremes(ranks, |rank| layout.staging_bytes_of(&partition, rank)),
         memory_bytes: (0..ranks).map(|rank| layout.bytes_of(&partition, rank)).sum(),
         halo_bytes_a_rank: extremes(ranks, |rank| layout.halo_bytes_of(&partition, rank)),
         checkpoint_bytes: layout.checkpoint_bytes(),
@@ -118,6 +120,10 @@ fn describe(plan: &Plan) -> String {
         ("imbalance", format!("{:.3} (largest load over mean load, if all cells cost the same)", plan.imbalance)),
         ("memory a rank", bytes(plan.memory_bytes_a_rank)),
         ("memory in all", show::bytes(plan.memory_bytes)),
+        (
+            "staging a rank",
+            format!("{} besides, to write a checkpoint from while it computes", bytes(plan.staging_bytes_a_rank)),
+        ),
         ("halo a rank", format!("{} received in an exchange", bytes(plan.halo_bytes_a_rank))),
         ("checkpoint", show::bytes(plan.checkpoint_bytes)),
     ];

@@ -69,7 +69,7 @@
 //! | `checkpoint.every` | a schedule, or `"auto"`: as the measured cost of a checkpoint and the failures seen advise | `"auto"` | only if `exact` |
 //! | `checkpoint.interval` | the bounds of `"auto"` | `{ at_least = "10 s", at_most = "1 h" }` | no |
 //! | `checkpoint.keep` | how many good ones are kept, at least 2 | 2 | no |
-//! | `checkpoint.verify` | what is read back before one counts: `"all"`, `"sample"` or `"none"` | `"all"` | no |
+//! | `checkpoint.verify` | what is read back before one counts: `"all"`, `"sample"` (one block in eight) or `"none"`; of one among any `keep` in a row, all in any case | `"all"` | no |
 //! | `checkpoint.local.directory` | where node-local checkpoints go on every node; `[checkpoint.local]` switches them on | `"/dev/shm/steadfast"` | no |
 //! | `checkpoint.local.every` | a schedule; wall time is stretched so that they cost at most 1 % of it | `{ wall = "5 s" }` | no |
 //! | `checkpoint.local.keep` | how many are kept, beside the one being taken; twice, for each has a copy on another node | 2 | no |

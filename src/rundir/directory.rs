@@ -245,7 +245,11 @@ impl RunDirectory {
             for entry in fs::read_dir(&folder).map_err(refused)? {
                 let path = entry.map_err(refused)?.path();
                 if path.as_os_str().as_encoded_bytes().ends_with(PARTIAL.as_bytes()) {
-                    fs::remove_file(&path).map_err(refused)?;
+                    match fs::remove_file(&path) {
+                        // An old attempt that wakes up late removes its own.
+                        Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+                        removed => removed.map_err(refused)?,
+                    }
                 }
             }
         }

@@ -97,11 +97,20 @@ impl<const N: usize> Layout<N> {
 
     /// The bytes of the fields in a checkpoint: blocks at the upper boundaries are stored whole.
     pub fn checkpoint_bytes(&self) -> u64 {
-        let block: usize = self.tiling.shape().into_iter().product();
-        self.tiling.len() as u64 * (block * self.components.len() * self.scalar_bytes) as u64
+        self.tiling.len() as u64 * self.stored_bytes_of_block()
     }
 
-    /// Refuses a run whose fields cannot fit the memory that is free on this node.
+    /// The bytes of the copy that a rank takes for a checkpoint, and keeps for the next: it computes on while that is written.
+    pub fn staging_bytes_of(&self, partition: &Partition, rank: usize) -> u64 {
+        partition.blocks(rank).count() as u64 * self.stored_bytes_of_block()
+    }
+
+    fn stored_bytes_of_block(&self) -> u64 {
+        let cells: usize = self.tiling.shape().into_iter().product();
+        (cells * self.components.len() * self.scalar_bytes) as u64
+    }
+
+    /// Refuses a run whose fields and their copy for a checkpoint cannot fit the memory that is free on this node.
     ///
     /// # Errors
     /// If all ranks of the node together need more than is available: a bad case if the node does not have that much, else
@@ -114,7 +123,7 @@ impl<const N: usize> Layout<N> {
         Err(Error::new(
             kind,
             format!(
-                "the fields of a grid of {:?} cells in blocks of {:?} with {} ghosts need {} on this node, of whose {} are {} free",
+                "the fields of a grid of {:?} cells in blocks of {:?} with {} ghosts, and their copy for a checkpoint, need {} on this node, of whose {} are {} free",
                 self.tiling.grid().cells(),
                 self.tiling.shape(),
                 self.width,

@@ -42,7 +42,8 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let layout = Layout::<N>::new(&case, &program)?;
         let mut found = restart::find::<P, N>(comm, &case, &run)?;
         let partition = layout.partition(comm.size(), found.costs(&layout).as_deref())?;
-        let bytes = (0..comm.size()).map(|rank| layout.bytes_of(&partition, rank)).max().unwrap_or(0);
+        let memory = |rank| layout.bytes_of(&partition, rank) + layout.staging_bytes_of(&partition, rank);
+        let bytes = (0..comm.size()).map(memory).max().unwrap_or(0);
         let on_node = bytes * comm.node()?.size as u64;
         comm.vote(run.heartbeat.injected_error().and(layout.check_memory(on_node, Memory::of_this_node())))?;
 
