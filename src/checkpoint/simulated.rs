@@ -381,6 +381,8 @@ impl Mount {
         let changes =
             matches!(verb, Verb::Create | Verb::Rename | Verb::Remove | Verb::Write | Verb::Length | Verb::Reserve);
         match (fault, state.refuses) {
+            // Advice is taken or not; where a disk lies as well, no reading back would notice it before a restart does.
+            (Some(Fault::Fails(_)), _) if verb == Verb::Forget => Ok(None),
             (Some(Fault::Fails(errno)), _) if verb != Verb::Sync => {
                 if verb == Verb::SyncDirectory {
                     // What could not be made durable is forgotten, and the next sync says yes without it.
