@@ -47,6 +47,9 @@ pub struct Header {
     pub replicated: BTreeMap<String, serde_json::Value>,
 }
 
+/// The most fields of a checkpoint; HDF5 keeps the links of more in a form that is not read back.
+const MOST_COMPONENTS: usize = 4096;
+
 impl Header {
     /// The key of [`replicated`](Self::replicated) under which a program has what its ranks hold alike: part of its state.
     pub const SHARED: &str = "shared";
@@ -137,6 +140,10 @@ impl Header {
         names.dedup();
         if names.is_empty() || names.len() != self.components.len() {
             return Err(damaged("the components are none, or two have one name".into()));
+        }
+        if names.len() > MOST_COMPONENTS {
+            let count = names.len();
+            return Err(Error::case(format!("a checkpoint of {count} fields; there can be {MOST_COMPONENTS} at most")));
         }
         let bytes = self.chunk_bytes();
         if bytes >= 1 << 32 {

@@ -9,13 +9,14 @@
 //! HDF5 File Format Specification Version 3.0: II.A superblock, III.G fractal heap, IV.A object headers and messages.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use crate::error::{Error, Kind, Result};
 
-/// The most bytes of metadata that are looked at; real checkpoints have some thousands, and some hundred for each field.
-const BUDGET: u64 = 16 << 20;
+/// The most bytes of metadata that are looked at; real checkpoints have some thousands, and a thousand for each field.
+const BUDGET: u64 = 64 << 20;
 
 /// Stands for no address.
 const UNDEFINED: u64 = u64::MAX;
@@ -44,6 +45,13 @@ pub(super) struct Metadata<'f> {
 /// A group or a dataset: its messages.
 pub(super) struct Object {
     messages: Vec<(u8, Vec<u8>)>,
+}
+
+/// A group with its members.
+pub(super) struct Group {
+    /// Its name, for people.
+    place: &'static str,
+    links: BTreeMap<Vec<u8>, Link>,
 }
 
 /// Where a member of a group lies.
@@ -112,64 +120,64 @@ impl<'f> Metadata<'f> {
         Ok(object)
     }
 
+    /// The members of a group.
+    pub fn group(&self, object: &Object, place: &'static str) -> Result<Group> {
+        let mut links = BTreeMap::new();
+        for body in object.all(message::LINK) {
+            let (name, link) = read_link(&mut Words(body))?;
+            links.insert(name.to_vec(), link);
+        }
+        if let Some(heap) = object.heap()? {
+            self.read_heap(heap, &mut links)?;
+        }
+        Ok(Group { place, links })
+    }
+
     /// The member of a group that a hard link leads to.
-    pub fn member(&self, group: &Object, place: &str, name: &str) -> Result<Object> {
-        let mut found = None;
-        for body in group.all(message::LINK) {
-            let (own, link) = read_link(&mut Words(body))?;
-            if own == name.as_bytes() {
-                found = Some(link);
-            }
-        }
-        if found.is_none()
-            && let Some(heap) = group.heap()?
-        {
-            found = self.look_up(heap, name)?;
-        }
-        match found {
-            Some(Link::Hard(address)) => self.object(address),
+    pub fn member(&self, group: &Group, name: &str) -> Result<Object> {
+        match group.links.get(name.as_bytes()) {
+            Some(Link::Hard(address)) => self.object(*address),
             Some(Link::Elsewhere) => {
                 Err(damaged(format!("{name} is a link that leads elsewhere; only what is in the file itself counts")))
             }
-            None => Err(damaged(format!("{place} has no member {name}"))),
+            None => Err(damaged(format!("{} has no member {name}", group.place))),
         }
     }
 
-    /// A link of a group that has too many of them for its header, so that they lie in a heap.
+    /// The links of a group that has too many of them for its header, so that they lie in a heap.
     ///
     /// They lie there one after another as they were made, since nothing is ever removed from a checkpoint's groups.
-    fn look_up(&self, heap: u64, name: &str) -> Result<Option<Link>> {
+    fn read_heap(&self, heap: u64, links: &mut BTreeMap<Vec<u8>, Link>) -> Result<()> {
         let bytes = self.bytes(heap, 142)?;
         let mut words = Words(&bytes);
-        let sound = *words.take(5)? == *b"FRHP\0";
+        let marked = *words.take(5)? == *b"FRHP\0";
         let (_id_length, filters, flags) = (words.number(2)?, words.number(2)?, words.byte()?);
         words.take(4 + 12 * 8)?;
         let (width, first, largest) = (words.number(2)?, words.word()?, words.word()?);
         let (bits, _rows, root, rows) = (words.number(2)?, words.number(2)?, words.word()?, words.number(2)?);
-        if !sound || filters != 0 || !first.is_power_of_two() || first > largest || largest > BUDGET {
+        if !marked || filters != 0 || !first.is_power_of_two() || first > largest || largest > BUDGET {
             return Err(damaged(format!("the heap of links at {heap} is none")));
         }
         // A block begins with its mark, its version, the address of the heap, its own offset, and perhaps a checksum.
         let head = 13 + bits.div_ceil(8);
-        let direct = |address: u64, size: u64| -> Result<Option<Link>> {
+        let mut read_block = |address: u64, size: u64| -> Result<()> {
             let block = self.bytes(address, size)?;
             let mut words = Words(&block);
-            let marked = *words.take(5)? == *b"FHDB\0";
+            if *words.take(5)? != *b"FHDB\0" {
+                return Err(damaged(format!("there is no block of links at {address}")));
+            }
             words.take(head as usize - 5 + if flags & 2 == 0 { 0 } else { 4 })?;
             // Behind the last link there are zeros.
-            while marked && words.0.first() == Some(&1) {
-                let (own, link) = read_link(&mut words)?;
-                if own == name.as_bytes() {
-                    return Ok(Some(link));
-                }
+            while words.0.first() == Some(&1) {
+                let (name, link) = read_link(&mut words)?;
+                links.insert(name.to_vec(), link);
             }
-            Ok(None)
+            Ok(())
         };
         if rows == 0 {
-            return direct(root, first);
+            return read_block(root, first);
         }
-        let count = rows.checked_mul(width).filter(|&count| count <= BUDGET / 8);
-        let count = count.ok_or_else(|| damaged(format!("the heap of links at {heap} is too large")))?;
+        let count = rows * width;
         let table = self.bytes(root, head + 8 * count)?;
         let mut words = Words(&table);
         if *words.take(5)? != *b"FHIB\0" {
@@ -180,14 +188,14 @@ impl<'f> Metadata<'f> {
             // The first two rows have blocks of the first size, each row after them of twice that of the one before.
             let size = first.checked_shl((place / width).saturating_sub(1) as u32).unwrap_or(u64::MAX);
             let address = words.word()?;
-            if address != UNDEFINED
-                && size <= largest
-                && let Some(link) = direct(address, size)?
-            {
-                return Ok(Some(link));
+            if address != UNDEFINED && size > largest {
+                return Err(damaged(format!("the heap of links at {heap} is too large")));
+            }
+            if address != UNDEFINED {
+                read_block(address, size)?;
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Bytes of the file, if they are there and the budget has them.
@@ -311,4 +319,93 @@ pub(super) fn rewritten(message: String) -> Error {
 /// The error that the metadata are not as Steadfast has HDF5 write them.
 pub(super) fn damaged(message: String) -> Error {
     Error::new(Kind::Checkpoint, message).hint("use the checkpoint before it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of nothing but a superblock and a root group of these messages, and then these bytes.
+    fn file(messages: &[(u8, Vec<u8>)], behind: &[u8]) -> (File, u64) {
+        let mut bytes =
+            [&b"\x89HDF\r\n\x1a\n\x02\x08\x08\0"[..], &0u64.to_le_bytes(), &UNDEFINED.to_le_bytes()].concat();
+        bytes.extend([&48u64.to_le_bytes()[..], &48u64.to_le_bytes(), &[0; 4]].concat());
+        let body = body(messages);
+        bytes.extend(b"OHDR\x02\x02");
+        bytes.extend((body.len() as u32).to_le_bytes());
+        bytes.extend(body);
+        bytes.extend([0; 4]);
+        bytes.extend(behind);
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        (file, bytes.len() as u64)
+    }
+
+    fn body(messages: &[(u8, Vec<u8>)]) -> Vec<u8> {
+        let message =
+            |(kind, body): &(u8, Vec<u8>)| [&[*kind][..], &(body.len() as u16).to_le_bytes(), &[0], body].concat();
+        messages.iter().flat_map(message).collect()
+    }
+
+    fn words(words: &[u64]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// A link of the plainest form.
+    fn link(name: &str, address: u64) -> (u8, Vec<u8>) {
+        (message::LINK, [&[1, 0, name.len() as u8][..], name.as_bytes(), &address.to_le_bytes()].concat())
+    }
+
+    fn explained<T>(outcome: Result<T>, what: &str) {
+        let error = outcome.err().expect("it is refused").to_string();
+        assert!(error.contains(what), "{error}");
+    }
+
+    #[test]
+    fn a_link_is_found_by_its_name_alone() {
+        let (bytes, length) = file(&[link("a", 1), link("root", 48)], &[]);
+        let (metadata, root) = Metadata::open(&bytes, length).unwrap();
+        let root = metadata.group(&root, "/").unwrap();
+        metadata.member(&root, "root").unwrap();
+        explained(metadata.member(&root, "roo"), "/ has no member roo");
+        explained(metadata.member(&root, "a"), "no object header at 1");
+    }
+
+    #[test]
+    fn a_circle_of_parts_ends() {
+        // The part that follows the root's header goes on with itself.
+        let (_, start) = file(&[(message::CONTINUATION, words(&[0, 0]))], &[]);
+        let own = body(&[(message::CONTINUATION, words(&[start, 28 + 4]))]);
+        let behind = [&b"OCHK"[..], &own, &[0; 8]].concat();
+        let (bytes, length) = file(&[(message::CONTINUATION, words(&[start, 28 + 4]))], &behind);
+        explained(Metadata::open(&bytes, length), "its metadata have no");
+    }
+
+    #[test]
+    fn what_reaches_beyond_the_file_is_refused() {
+        for place in [[u64::MAX, 16], [1 << 40, 16], [u64::MAX - 4, u64::MAX - 4]] {
+            let (bytes, length) = file(&[(message::CONTINUATION, words(&place))], &[]);
+            explained(Metadata::open(&bytes, length), "its metadata have no");
+        }
+        for address in [u64::MAX, u64::MAX - 3, 1 << 40] {
+            let (bytes, length) = file(&[link("a", address)], &[]);
+            let (metadata, root) = Metadata::open(&bytes, length).unwrap();
+            let root = metadata.group(&root, "/").unwrap();
+            explained(metadata.member(&root, "a"), "its metadata have no");
+        }
+    }
+
+    #[test]
+    fn any_bytes_in_the_place_of_a_message_are_read_or_refused() {
+        use crate::grid::{Cell, random};
+        for seed in 0..2000 {
+            let draw = |i: usize| (256.0 * random::uniform(seed, Cell([i as i64]))) as u8;
+            let kinds = [message::LINK, message::LINK_INFO, message::ATTRIBUTE, message::CONTINUATION];
+            let noise = (0..usize::from(draw(0)) % 48).map(|i| draw(i + 2) & draw(i + 60)).collect();
+            let (bytes, length) = file(&[(kinds[usize::from(draw(1)) % 4], noise)], &[0; 64]);
+            if let Ok((metadata, root)) = Metadata::open(&bytes, length) {
+                let _ = (metadata.group(&root, "/").map(drop), root.attribute_u32("format"));
+            }
+        }
+    }
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::checksum;
 use super::header::Header;
 use super::layout::{FORMAT, Layout};
-use super::objects::{Metadata, Object, damaged, rewritten};
+use super::objects::{Group, Metadata, damaged, rewritten};
 use super::stored::{Stored, StoredKind};
 use crate::error::{Error, Kind, Result};
 use crate::field::{Component, ScalarKind};
@@ -38,7 +38,7 @@ pub(super) struct Opened {
     pub layout: Layout,
     /// The checksums of all blocks, component after component.
     pub checksums: Vec<u64>,
-    /// The costs of the blocks in the order of the chunks; empty where another rank opened it with HDF5.
+    /// The costs of the blocks in the order of the chunks; empty where another rank read the metadata.
     pub costs: Vec<f64>,
 }
 
@@ -115,7 +115,8 @@ fn read_layout(path: &Path) -> Result<(File, Layout, Header)> {
     let (file, length) = (File::open(path).map_err(refused)?, found.len());
     let (metadata, root) = Metadata::open(&file, length)?;
 
-    let own = metadata.member(&root, "/", "checkpoint").map_err(|error| {
+    let root = metadata.group(&root, "/")?;
+    let own = metadata.member(&root, "checkpoint").map_err(|error| {
         error.hint("it may be an HDF5 file of another program; Steadfast's have a group /checkpoint")
     })?;
     let format = own.attribute_u32("format")?;
@@ -126,16 +127,15 @@ fn read_layout(path: &Path) -> Result<(File, Layout, Header)> {
         )
         .hint("use the version of Steadfast that wrote it"));
     }
-    let dataset = |group: &Object, place: &str, name: &str| {
-        metadata.member(group, place, name).and_then(|object| Stored::of(&object, name))
-    };
+    let own = metadata.group(&own, "/checkpoint")?;
+    let dataset = |group: &Group, name: &str| metadata.member(group, name).and_then(|object| Stored::of(&object, name));
     let within = |start: u64, bytes: u64, what: &str| {
         let end = start.checked_add(bytes).filter(|&end| end <= length);
         let end = end.ok_or_else(|| damaged(format!("{what} reaches beyond the end of the file at {length} bytes")))?;
         Ok(start..end)
     };
 
-    let text = dataset(&own, "/checkpoint", "header")?;
+    let text = dataset(&own, "header")?;
     let header = match text {
         Stored { kind: StoredKind::Text(size @ ..=LONGEST_HEADER), block: None, start, .. }
             if text.shape.is_empty() =>
@@ -156,18 +156,18 @@ fn read_layout(path: &Path) -> Result<(File, Layout, Header)> {
         return Err(damaged(format!("the header asks for {count}")));
     }
     let table = |name: &str, kind: StoredKind, shape: &[u64]| {
-        let table = dataset(&own, "/checkpoint", name)?;
+        let table = dataset(&own, name)?;
         expect(&table, name, kind, shape)?;
         if table.block.is_some() {
             return Err(rewritten(format!("{name} is not stored plainly")));
         }
         within(table.start, shape.iter().fold(8, |bytes: u64, &count| bytes.saturating_mul(count)), name)
     };
-    let fields = metadata.member(&root, "/", "fields")?;
+    let fields = metadata.group(&metadata.member(&root, "fields")?, "/fields")?;
     let (shape, block) = (array_order(&parsed.cells), array_order(&parsed.block));
     let start = |component: &Component| {
         let name = component.name.as_str();
-        let field = dataset(&fields, "/fields", name)?;
+        let field = dataset(&fields, name)?;
         expect(&field, name, StoredKind::Number(parsed.scalar), &shape)?;
         match field.block {
             Some(own) if own == block => Ok(field.start),

@@ -39,7 +39,7 @@ pub fn restore<T: Scalar, const N: usize>(
     Ok(opened.header)
 }
 
-/// Opens a checkpoint on rank 0 with HDF5 and on the others as plain bytes.
+/// Opens a checkpoint on rank 0, which reads the metadata, and on the others as plain bytes.
 fn share(communicator: &Communicator, path: &Path) -> Result<Opened> {
     let opened = communicator.is_root().then(|| Opened::open(path));
     let agreed = opened.as_ref().map(|opened| match opened {

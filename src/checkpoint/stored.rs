@@ -140,3 +140,54 @@ fn place(body: &[u8]) -> Result<Option<(u64, Option<Vec<u64>>)>> {
         _ => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The type of a double as HDF5 describes it on the machines of today.
+    const DOUBLE: [u8; 20] = [0x11, 0x20, 63, 0, 8, 0, 0, 0, 0, 0, 64, 0, 52, 11, 0, 52, 0xff, 3, 0, 0];
+
+    #[test]
+    fn a_type_is_taken_only_if_every_part_of_it_is_known() {
+        assert_eq!(kind(&DOUBLE, "u").unwrap(), StoredKind::Number(ScalarKind::F64));
+        for place in 0..DOUBLE.len() {
+            let mut other = DOUBLE;
+            other[place] ^= 2;
+            // The high half of the first byte is the version of the description, which changes nothing here.
+            assert!(kind(&other, "u").is_err(), "byte {place}");
+        }
+    }
+
+    #[test]
+    fn numbers_in_the_byte_order_of_other_machines_are_refused_with_the_reason() {
+        let mut other = DOUBLE;
+        other[1] |= 1;
+        let error = kind(&other, "u").unwrap_err().to_string();
+        assert!(error.contains("the byte order of another kind of machine"), "{error}");
+    }
+
+    #[test]
+    fn a_shape_that_can_grow_is_none() {
+        let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let body = |flags: u8, axes: &[u64]| [&[2, 2, flags, 1][..], &words(axes)].concat();
+        assert_eq!(shape(&body(0, &[3, 4])), Some(vec![3, 4]));
+        assert_eq!(shape(&body(1, &[3, 4, 3, 4])), Some(vec![3, 4]));
+        assert_eq!(shape(&body(1, &[3, 4, 3, u64::MAX])), None);
+        assert_eq!(shape(&body(1, &[3, 4])), None, "it breaks off");
+        assert_eq!(shape(&[2, 0, 0, 0]), Some(vec![]));
+        assert_eq!(shape(&[2, 0, 0, 2]), None, "an empty one has no value");
+    }
+
+    #[test]
+    fn a_dataset_with_an_index_has_no_plain_place() {
+        let chunked = |flags: u8, index: u8| [&[4, 2, flags, 3, 1, 8, 16, 8, index][..], &96u64.to_le_bytes()].concat();
+        assert_eq!(place(&chunked(0, 2)).unwrap(), Some((96, Some(vec![8, 16]))));
+        assert_eq!(place(&chunked(0, 1)).unwrap(), Some((96, Some(vec![8, 16]))), "one block alone");
+        for (flags, index) in [(2, 1), (0, 3), (0, 4), (0, 5)] {
+            assert_eq!(place(&chunked(flags, index)).unwrap(), None);
+        }
+        assert_eq!(place(&[3, 0, 0, 0]).unwrap(), None, "in the header itself");
+        assert!(place(&[4, 2, 0, 3, 8]).is_err(), "it breaks off");
+    }
+}

@@ -123,7 +123,7 @@ impl Orders {
         };
         let attempt = match read(ATTEMPT_VARIABLE) {
             Some(value) => value.parse().map_err(|_| bad(ATTEMPT_VARIABLE, &value, "a number"))?,
-            None => Journal::last_attempt(run)? + 1,
+            None => Journal::last_attempt(run)?.saturating_add(1),
         };
         let skip_checkpoints = match read(SKIP_VARIABLE) {
             Some(value) => value

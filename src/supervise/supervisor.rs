@@ -80,7 +80,7 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
     let mut command = plan.command.clone();
     let found: BTreeSet<u64> = run.checkpoints()?.into_iter().map(|entry| entry.step).collect();
     let mut history = History::new(plan.failures_allowed, found.last().copied());
-    for number in Journal::last_attempt(run)? + 1.. {
+    for number in Journal::last_attempt(run)?.saturating_add(1).. {
         let orders = Orders::from_this_supervisor(number, history.poison(), plan.deadline)?;
         let journal = Journal::new(run, number);
         let placement = match plan.nodes.place(plan.ranks, plan.fewest_ranks, &history.suspects()) {
