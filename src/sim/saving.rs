@@ -47,6 +47,11 @@ impl<P: Program<N>, const N: usize> Simulation<'_, P, N> {
             let header = self.header()?;
             self.compare_shared(&header)?;
             self.local.begin(header, &self.domain)?;
+            // As with a shared one; which of its pieces lie on the nodes by now nobody knows, so none may stay.
+            if let Err(error) = self.compare_memory() {
+                self.local.discard(self.comm)?;
+                return Err(error);
+            }
         }
         Ok(())
     }
