@@ -59,6 +59,8 @@ struct Plan {
     staging_bytes_a_rank: [u64; 2],
     halo_bytes_a_rank: [u64; 2],
     checkpoint_bytes: u64,
+    /// What node-local checkpoints take on all nodes together at most, and where.
+    local: Option<(u64, PathBuf)>,
     imbalance: f64,
 }
 
@@ -89,6 +91,10 @@ pub(super) fn run<P: Program<N>, const N: usize>(args: &Args, source: &Source, m
         memory_bytes: (0..ranks).map(|rank| layout.bytes_of(&partition, rank)).sum(),
         halo_bytes_a_rank: extremes(ranks, |rank| layout.halo_bytes_of(&partition, rank)),
         checkpoint_bytes: layout.checkpoint_bytes(),
+        local: case.checkpoint.local.as_ref().map(|local| {
+            // Each twice, and one more while it is being taken.
+            (2 * (local.keep as u64 + 1) * layout.checkpoint_bytes(), local.directory.clone())
+        }),
         imbalance: partition.imbalance(&cells),
     };
     if args.json {
@@ -127,6 +133,10 @@ fn describe(plan: &Plan) -> String {
         ("halo a rank", format!("{} received in an exchange", bytes(plan.halo_bytes_a_rank))),
         ("checkpoint", show::bytes(plan.checkpoint_bytes)),
     ];
+    if let Some((bytes, directory)) = &plan.local {
+        let bytes = show::bytes(*bytes);
+        rows.push(("on the nodes", format!("at most {bytes} in all, in {}", directory.display())));
+    }
     if plan.spare_ranks > 0 {
         rows.push(("note", format!("{} ranks own no block: there are fewer blocks than ranks", plan.spare_ranks)));
     }

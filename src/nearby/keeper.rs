@@ -21,6 +21,7 @@ enum Order {
 
 /// What became of a file that was to be written.
 pub(super) struct Written {
+    pub path: PathBuf,
     pub result: Result<()>,
     /// The processor time that it took.
     pub effort: Duration,
@@ -59,7 +60,7 @@ impl Keeper {
                         let result = folder.write(&path, &words, &go_on);
                         let effort = time_of_thread().saturating_sub(began);
                         // Nobody listens any more if the rank has given up.
-                        let _ = answer.send(Written { result, effort, words });
+                        let _ = answer.send(Written { path, result, effort, words });
                     }
                     Order::Remove(paths) => {
                         for error in paths.iter().filter_map(|path| folder::remove(path).err()) {
@@ -86,25 +87,25 @@ impl Keeper {
     }
 
     /// The next file that is written, or has failed; `None` if there is none yet.
-    pub fn next(&self) -> Option<Written> {
+    ///
+    /// # Errors
+    /// If the thread is gone.
+    pub fn answer(&self) -> Result<Option<Written>> {
         match self.answers.try_recv() {
-            Ok(written) => Some(written),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(gone()),
+            Ok(written) => Ok(Some(written)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => {
+                Err(Error::new(Kind::Internal, "the thread of the node-local checkpoints panicked"))
+            }
         }
     }
 
     fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
-            // A thread that has panicked is noticed by the answer that does not come.
+            // A thread that has panicked is noticed when it is asked for an answer.
             let _ = orders.send(order);
         }
     }
-}
-
-fn gone() -> Written {
-    let result = Err(Error::new(Kind::Internal, "the thread of the node-local checkpoints is gone"));
-    Written { result, effort: Duration::ZERO, words: Arc::new(Vec::new()) }
 }
 
 impl Drop for Keeper {

@@ -224,10 +224,12 @@ impl Level {
                 self.keeper.write(path, Arc::new(words));
             }
         }
-        while pending.unwritten > 0
-            && let Some(written) = self.keeper.next()
-        {
-            pending.note(written, &mut self.spare);
+        while pending.unwritten > 0 {
+            match self.keeper.answer() {
+                Ok(Some(written)) => pending.note(written, &mut self.spare),
+                Ok(None) => break,
+                Err(error) => (pending.unwritten, pending.failure) = (0, Some(error)),
+            }
         }
         pending.cost += started.elapsed();
         Ok(match (&pending.parcels, pending.unwritten, &pending.failure) {
@@ -283,6 +285,19 @@ impl Level {
         Ok(None)
     }
 
+    /// Gives up the pending save, so that no piece of it can become part of a restart.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// If MPI fails.
+    pub fn give_up(&mut self) -> Result<()> {
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        pending.parcels.map_or(Ok(Vec::new()), Parcels::receive)?;
+        self.keeper.remove(pending.files);
+        Ok(())
+    }
+
     /// Ends the level and removes all its saves, for a run whose state is safe elsewhere.
     ///
     /// # Collective
@@ -312,10 +327,13 @@ impl Level {
 
 impl Pending {
     fn note(&mut self, written: Written, spare: &mut Vec<Vec<u64>>) {
-        self.unwritten -= 1;
-        self.cost += written.effort;
-        if let Err(error) = written.result {
-            self.failure.get_or_insert(error);
+        // Else it is of a save that was given up.
+        if self.files.contains(&written.path) {
+            self.unwritten -= 1;
+            self.cost += written.effort;
+            if let Err(error) = written.result {
+                self.failure.get_or_insert(error);
+            }
         }
         spare.extend(Arc::into_inner(written.words));
     }

@@ -148,6 +148,13 @@ impl Local {
         Ok(())
     }
 
+    /// Gives up what was just begun: what was copied is not what it should be.
+    ///
+    /// # Collective
+    pub fn give_up(&mut self) -> Result<()> {
+        self.0.as_mut().map_or(Ok(()), |active| active.level.give_up())
+    }
+
     /// A shared checkpoint is there: after a failure the next one may be tried.
     pub fn wake(&mut self) {
         if let Some(active) = &mut self.0 {

@@ -47,9 +47,9 @@ impl<P: Program<N>, const N: usize> Simulation<'_, P, N> {
             let header = self.header()?;
             self.compare_shared(&header)?;
             self.local.begin(header, &self.domain)?;
-            // As with a shared one; which of its pieces lie on the nodes by now nobody knows, so none may stay.
+            // As with a shared one.
             if let Err(error) = self.compare_memory() {
-                self.local.discard(self.comm)?;
+                self.local.give_up()?;
                 return Err(error);
             }
         }

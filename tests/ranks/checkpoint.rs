@@ -34,13 +34,13 @@ pub const CHECKS: &[Check] = &[
 ];
 
 /// A directory that all ranks see, gone at the end of the check.
-struct Shared {
-    path: PathBuf,
+pub struct Shared {
+    pub path: PathBuf,
     _owner: Option<tempfile::TempDir>,
 }
 
 impl Shared {
-    fn new(world: &Communicator) -> Self {
+    pub fn new(world: &Communicator) -> Self {
         let owner = world.is_root().then(|| tempfile::tempdir().unwrap());
         let path = world.broadcast(0, owner.as_ref().map(|owner| owner.path().to_owned())).unwrap();
         Shared { path, _owner: owner }
@@ -52,15 +52,15 @@ impl Shared {
 }
 
 /// One rank's part of a field on a grid that does not divide evenly, owned unevenly.
-struct Part<T, const N: usize> {
-    tiling: Tiling<N>,
-    partition: Partition,
-    field: Field<T, N>,
-    costs: Vec<f64>,
+pub struct Part<T, const N: usize> {
+    pub tiling: Tiling<N>,
+    pub partition: Partition,
+    pub field: Field<T, N>,
+    pub costs: Vec<f64>,
 }
 
 impl<T: Scalar, const N: usize> Part<T, N> {
-    fn new(world: &Communicator, cells: [usize; N], block: [usize; N], seed: u64) -> Self {
+    pub fn new(world: &Communicator, cells: [usize; N], block: [usize; N], seed: u64) -> Self {
         let grid = Grid::new(cells, Vector::ZERO, Vector([1.0; N]), [true; N]).unwrap();
         let tiling = Tiling::new(grid, block).unwrap();
         let costs: Vec<_> = tiling.ids().map(|id| 1.0 + random::uniform(seed, Cell([id.index() as i64]))).collect();
@@ -70,7 +70,7 @@ impl<T: Scalar, const N: usize> Part<T, N> {
     }
 
     /// Gives every cell and component a value of its own.
-    fn filled(mut self) -> Self {
+    pub fn filled(mut self) -> Self {
         for block in self.field.blocks_mut() {
             for cell in block.interior().cells() {
                 let at = block.position(cell);
@@ -83,7 +83,7 @@ impl<T: Scalar, const N: usize> Part<T, N> {
         self
     }
 
-    fn header(&self, step: u64) -> Header {
+    pub fn header(&self, step: u64) -> Header {
         let grid = self.tiling.grid();
         Header {
             program: "ranks".into(),
@@ -118,7 +118,7 @@ impl<T: Scalar, const N: usize> Part<T, N> {
         outcome
     }
 
-    fn fingerprint(&self, world: &Communicator) -> u64 {
+    pub fn fingerprint(&self, world: &Communicator) -> u64 {
         let mut sum = [self.field.fingerprint(&self.tiling)];
         world.sum_u64_wrapping(&mut sum).unwrap();
         sum[0]

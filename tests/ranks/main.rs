@@ -11,6 +11,7 @@ mod agreement;
 mod checkpoint;
 mod exchange;
 mod launch;
+mod nearby;
 mod programs;
 mod solve;
 mod sums;
@@ -23,7 +24,7 @@ use steadfast::comm::{Communicator, Mpi, install_panic_hook};
 type Check = (&'static str, fn(&Communicator));
 
 fn checks() -> Vec<Check> {
-    [agreement::CHECKS, sums::CHECKS, exchange::CHECKS, solve::CHECKS, checkpoint::CHECKS].concat()
+    [agreement::CHECKS, sums::CHECKS, exchange::CHECKS, solve::CHECKS, checkpoint::CHECKS, nearby::CHECKS].concat()
 }
 
 fn main() -> ExitCode {
