@@ -81,6 +81,7 @@
 //! | [`sim`] | models and programs, the integrators, and the loop |
 //! | [`farm`] | who does which of many independent tasks |
 //! | [`checkpoint`] | what survives: one HDF5 file |
+//! | [`nearby`] | what the nodes themselves keep, each with a copy on another |
 //! | [`rundir`] | what a run leaves on disk for its watchers and its next life |
 //! | [`supervise`] | what happens after a failure |
 //! | [`cli`] | the commands |

@@ -213,3 +213,124 @@ impl Piece {
 fn sum_of(words: &[u64]) -> u64 {
     checksum(CrcAlgorithm::Crc64Nvme, bytemuck::cast_slice(words))
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::field::{Component, ScalarKind};
+    use crate::grid::{Grid, Partition, Vector};
+
+    /// The head of a save of so many cells in blocks, on nodes a, b and c.
+    pub(in super::super) fn head(step: u64, save: u64, cells: &[usize], block: &[usize]) -> Head {
+        let header = Header {
+            program: "p".into(),
+            version: "1".into(),
+            run_id: "r".into(),
+            epoch: 1,
+            step,
+            time: 0.5,
+            cells: cells.into(),
+            lower: vec![0.0; cells.len()],
+            upper: vec![1.0; cells.len()],
+            periodic: vec![false; cells.len()],
+            block: block.into(),
+            components: vec![Component::scalar("u", "1"), Component::scalar("v", "1")],
+            scalar: ScalarKind::U8,
+            case: String::new(),
+            physics: String::new(),
+            replicated: BTreeMap::new(),
+        };
+        Head { save, attempt: 1, nodes: ["a", "b", "c"].map(str::to_owned).into(), header }
+    }
+
+    /// The piece of the second of two ranks in a file, and its blocks' bytes by their chunks.
+    fn written(path: &Path) -> (Head, BTreeMap<usize, Vec<u8>>) {
+        let head = head(7, 3, &[7, 5], &[3, 2]);
+        let tiling = head.header.tiling::<2>().unwrap();
+        let partition = Partition::by_cost(&[1.0; 9], 2);
+        let mut field = Field::<u8, 2>::new(&tiling, &partition, 1, 1, 2);
+        for block in field.blocks_mut() {
+            let id = block.id().index();
+            block.data_mut().iter_mut().enumerate().for_each(|(i, number)| *number = (17 * id + i) as u8);
+        }
+        let json = serde_json::to_vec(&head).unwrap();
+        let mut words = vec![!0; Plan::new(&json, &head.header, field.blocks().len()).words()];
+        let costs: Vec<f64> = field.blocks().iter().map(|block| block.id().index() as f64).collect();
+        fill(&mut words, (&json, &head.header), 2, (&tiling, &field, 2), &costs);
+        std::fs::write(path, bytemuck::cast_slice::<u64, u8>(&words)).unwrap();
+        let piece = Piece::open(path).unwrap();
+        assert_eq!((&piece.head, piece.node, piece.chunks.len()), (&head, 2, field.blocks().len()));
+        let ids = piece.chunks.iter().map(|&chunk| tiling.block_of_chunk(chunk).index() as f64);
+        assert!(ids.eq(piece.costs.iter().copied()), "each block has its own cost");
+        let mut numbers = vec![0u8; piece.chunks.len() * 2 * 6];
+        let mut checksums = vec![0; 2 * piece.chunks.len()];
+        copy_blocks(&head.header, &tiling, &in_order_of_file(&tiling, &field), 1, &mut numbers, &mut checksums);
+        let bytes = |place: usize| {
+            let component = |c: usize| &numbers[(c * piece.chunks.len() + place) * 6..][..6];
+            [component(0), component(1)].concat()
+        };
+        (head, piece.chunks.iter().enumerate().map(|(place, &chunk)| (chunk, bytes(place))).collect())
+    }
+
+    /// What a piece gives, if nothing is found wrong with it.
+    fn read(path: &Path) -> Result<(Head, BTreeMap<usize, Vec<u8>>)> {
+        let piece = Piece::open(path)?;
+        let block = |&chunk: &usize| {
+            let mut bytes = vec![0; 12];
+            piece.read_block(chunk, &mut bytes).map(|()| (chunk, bytes))
+        };
+        let blocks = piece.chunks.iter().map(block).collect::<Result<_>>()?;
+        Ok((piece.head.clone(), blocks))
+    }
+
+    #[test]
+    fn a_piece_is_read_as_it_was_written_and_no_flipped_bit_changes_what_is_read() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("a.piece");
+        let expected = written(&path);
+        assert_eq!(read(&path).unwrap(), expected);
+        let sound = std::fs::read(&path).unwrap();
+        let mut noticed = 0;
+        for byte in 0..sound.len() {
+            let mut bytes = sound.clone();
+            bytes[byte] ^= 1 << (byte % 8);
+            std::fs::write(&path, bytes).unwrap();
+            match read(&path) {
+                Ok(got) => assert_eq!(got, expected, "byte {byte}"),
+                Err(_) => noticed += 1,
+            }
+        }
+        // The last word is not full.
+        assert!(noticed + 8 > sound.len(), "{noticed} of {} flips are noticed", sound.len());
+    }
+
+    #[test]
+    fn a_piece_that_is_cut_off_anywhere_or_too_long_is_refused() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("a.piece");
+        written(&path);
+        let sound = std::fs::read(&path).unwrap();
+        for length in (0..sound.len()).chain([sound.len() + 8]) {
+            let mut bytes = sound.clone();
+            bytes.resize(length, 0);
+            std::fs::write(&path, bytes).unwrap();
+            assert!(Piece::open(&path).is_err(), "{length} of {} bytes", sound.len());
+        }
+    }
+
+    #[test]
+    fn a_rank_without_blocks_has_an_empty_piece() {
+        let room = tempfile::tempdir().unwrap();
+        let head = head(1, 1, &[4], &[4]);
+        let tiling = Tiling::new(Grid::new([4], Vector([0.0]), Vector([1.0]), [false]).unwrap(), [4]).unwrap();
+        let field = Field::<u8, 1>::new(&tiling, &Partition::by_cost(&[1.0], 2), 1, 1, 2);
+        let json = serde_json::to_vec(&head).unwrap();
+        let mut words = vec![0; Plan::new(&json, &head.header, 0).words()];
+        fill(&mut words, (&json, &head.header), 0, (&tiling, &field, 1), &[]);
+        let path = room.path().join("a.piece");
+        std::fs::write(&path, bytemuck::cast_slice::<u64, u8>(&words)).unwrap();
+        assert!(Piece::open(&path).unwrap().chunks.is_empty());
+    }
+}

@@ -99,30 +99,12 @@ pub(super) fn saves_of(pieces: Vec<(Vec<u8>, Found)>) -> Vec<Save> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::piece::tests::head as head_of;
     use super::*;
-    use crate::checkpoint::Header;
-    use crate::field::{Component, ScalarKind};
 
+    /// A save of six blocks.
     fn head(step: u64, save: u64) -> Head {
-        let header = Header {
-            program: "p".into(),
-            version: "1".into(),
-            run_id: "r".into(),
-            epoch: 1,
-            step,
-            time: 0.5,
-            cells: vec![6],
-            lower: vec![0.0],
-            upper: vec![1.0],
-            periodic: vec![false],
-            block: vec![1],
-            components: vec![Component::scalar("u", "1")],
-            scalar: ScalarKind::F64,
-            case: String::new(),
-            physics: String::new(),
-            replicated: BTreeMap::new(),
-        };
-        Head { save, attempt: 1, nodes: vec!["a".into(), "b".into(), "c".into()], header }
+        head_of(step, save, &[6], &[1])
     }
 
     fn piece(node: usize, copy: bool, chunks: &[usize]) -> Found {

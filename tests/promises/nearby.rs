@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -24,7 +25,7 @@ feed = 0.037
 kill = 0.060
 seed = 1
 [time]
-end = 2500.0
+end = 2000.0
 step = 1.0
 integrator = "forward_euler"
 [[output]]
@@ -48,6 +49,17 @@ struct Scene {
     run: RunDirectory,
     local: PathBuf,
     setting: String,
+    whole: &'static (u64, String),
+}
+
+/// The hash and the totals of a run that nothing happens to.
+fn undisturbed(room: &Room) -> &'static (u64, String) {
+    static WHOLE: OnceLock<(u64, String)> = OnceLock::new();
+    WHOLE.get_or_init(|| {
+        room.on(2, "gray_scott").runs("case.toml", "whole").set(&["checkpoint.local="]).ends_with(0);
+        let run = room.run("whole");
+        (hash(&run), totals(&run))
+    })
 }
 
 impl Scene {
@@ -55,10 +67,10 @@ impl Scene {
     fn new() -> Scene {
         let room = Room::new();
         room.case("case.toml", CASE);
-        room.on(2, "gray_scott").runs("case.toml", "whole").set(&["checkpoint.local="]).ends_with(0);
+        let whole = undisturbed(&room);
         let (run, local) = (room.run("run"), room.path("local"));
         let setting = format!("checkpoint.local.directory='{}'", local.display());
-        let scene = Scene { run, local, setting, room };
+        let scene = Scene { run, local, setting, whole, room };
         let mut running =
             scene.room.on_nodes(NODES, "gray_scott").runs("case.toml", "run").set(&[&scene.setting]).start();
         wait_until("a node-local checkpoint after a shared one", || {
@@ -114,8 +126,7 @@ impl Scene {
     fn goes_on(&self, nodes: &str) -> u64 {
         let call = self.room.on_nodes(nodes, "gray_scott").runs("case.toml", "run").set(&[&self.setting]);
         let ended = call.ends_with(0);
-        let whole = self.room.run("whole");
-        assert_eq!((hash(&self.run), totals(&self.run)), (hash(&whole), totals(&whole)), "{}", ended.err);
+        assert_eq!((hash(&self.run), totals(&self.run)), *self.whole, "{}", ended.err);
         starts(&self.run)[1].expect("it goes on from a checkpoint")
     }
 
@@ -181,6 +192,11 @@ fn a_restart_takes_the_newest_that_the_nodes_left_can_make_whole() {
     let (step, reason) = &scene.rejected()[0];
     assert!(*step >= newest && reason.contains("its nodes b, c are not here"), "{reason}");
     assert_eq!(scene.restored(), None);
+
+    // Before the first shared checkpoint a node-local one is enough.
+    scene.reset();
+    fs::remove_dir_all(scene.run.checkpoint_directory()).unwrap();
+    assert_eq!(scene.goes_on(NODES), newest);
 }
 
 #[test]
@@ -222,26 +238,18 @@ fn pieces_of_another_run_or_of_one_that_starts_over_are_not_used() {
     // The run directory was removed: what its run left on the nodes is nobody's.
     fs::remove_dir_all(scene.run.root()).unwrap();
     call().ends_with(0);
-    assert_eq!((starts(&scene.run), hash(&scene.run)), (vec![None], hash(&scene.room.run("whole"))));
+    assert_eq!((starts(&scene.run), hash(&scene.run)), (vec![None], scene.whole.0));
     assert!(scene.pieces(&["a", "b", "c"]).is_empty());
 
     scene.reset();
     call().args(&["--fresh"]).ends_with(0);
-    assert_eq!((starts(&scene.run)[1], hash(&scene.run)), (None, hash(&scene.room.run("whole"))));
+    assert_eq!((starts(&scene.run)[1], hash(&scene.run)), (None, scene.whole.0));
 
     // Another case before the first shared checkpoint: the pieces do not fit it.
     scene.reset();
     fs::remove_dir_all(scene.run.checkpoint_directory()).unwrap();
     call().set(&["model.feed=0.038"]).ends_with(0);
     assert_eq!(starts(&scene.run)[1], None);
-}
-
-#[test]
-fn before_the_first_shared_checkpoint_a_node_local_one_is_enough() {
-    let scene = Scene::new();
-    let newest = scene.whole(&["a", "b", "c"]).unwrap();
-    fs::remove_dir_all(scene.run.checkpoint_directory()).unwrap();
-    assert_eq!(scene.goes_on(NODES), newest);
 }
 
 #[test]
@@ -269,7 +277,7 @@ fn under_the_supervisor_a_killed_rank_costs_seconds_and_no_bits() {
 fn a_full_or_missing_directory_warns_and_the_run_goes_on() {
     let room = Room::new();
     room.case("case.toml", CASE);
-    room.on(2, "gray_scott").runs("case.toml", "whole").set(&["checkpoint.local="]).ends_with(0);
+    let whole = undisturbed(&room);
     let failures = |run: &RunDirectory| -> Vec<String> {
         let reason = |event| match event {
             Event::LocalFailed { reason, .. } => Some(reason),
@@ -280,7 +288,7 @@ fn a_full_or_missing_directory_warns_and_the_run_goes_on() {
     let call = |directory: &Path, run: &str| {
         let setting = format!("checkpoint.local.directory='{}'", directory.display());
         room.on_nodes("a,b,b", "gray_scott").runs("case.toml", run).set(&[&setting]).ends_with(0);
-        assert_eq!(hash(&room.run(run)), hash(&room.run("whole")));
+        assert_eq!(hash(&room.run(run)), whole.0);
     };
     call(Path::new("/proc/nowhere"), "missing");
     let missing = failures(&room.run("missing"));
