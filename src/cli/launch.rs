@@ -1,6 +1,7 @@
 //! `steadfast launch`: runs a program under the supervisor.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -107,10 +108,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         deadline: args.time_limit.map(|limit| Timestamp::now() + limit),
         grace: args.grace,
     };
-    eprintln!("steadfast: run directory {}", plan.directory.root().display());
-    let verdict = supervise(&plan, &mut |line| eprintln!("steadfast: {line}"))?;
-    eprintln!("steadfast: {}", verdict.why);
+    tell(&format!("run directory {}", plan.directory.root().display()));
+    let verdict = supervise(&plan, &mut |line| tell(line))?;
+    tell(&verdict.why);
     Ok(ExitCode::from(verdict.exit_code))
+}
+
+/// Tells whoever listens; that nobody does, as behind `| head`, is no reason to end a run.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "steadfast: {line}");
 }
 
 /// What the case that the command names says about recovery; the defaults, if it names none.

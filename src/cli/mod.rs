@@ -6,6 +6,7 @@
 //! A command's file has its arguments (`Args`), which double as its help, and a function `run`. Read [`launch`] next, or
 //! whatever command you came for; [`show`] says how numbers and tables look.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -87,7 +88,8 @@ pub fn start_log() {
 
 /// Prints an error as every command does, and gives the exit code that belongs to it.
 pub fn report(error: &Error) -> ExitCode {
-    eprintln!("error: {error}");
+    // The code tells it too, if nobody listens.
+    let _ = writeln!(std::io::stderr(), "error: {error}");
     ExitCode::from(error.exit_code())
 }
 

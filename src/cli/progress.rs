@@ -69,7 +69,9 @@ impl Progress {
     /// Prints a line that stays, such as that a checkpoint was discarded.
     pub fn note(&mut self, text: &str) {
         match &mut self.view {
-            View::Bar { bar, .. } => bar.suspend(|| eprintln!("{text}")),
+            View::Bar { bar, .. } => bar.suspend(|| {
+                let _ = writeln!(std::io::stderr(), "{text}");
+            }),
             View::Log { out, .. } => {
                 let _ = writeln!(out, "{text}");
             }

@@ -1,11 +1,12 @@
 //! Faults of the file system and of what lies in a run directory.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use steadfast::rundir::{Event, RunDirectory, checkpoint_name};
+use steadfast::rundir::{Event, RunDirectory};
 
 use super::draw::Draw;
 use super::judge::Promise;
@@ -21,51 +22,82 @@ const HASTY: [&str; 4] = ["--max-failures-without-progress", "20", "--hang-after
 const CALLS: [&str; 9] =
     ["openat", "pwrite64", "fsync", "ftruncate", "fallocate", "rename", "unlink", "close", "pread64"];
 
-/// A rank is killed at its n-th system call of a kind on any checkpoint.
+/// Calls that only the rank makes which lays out, seals and renames.
+const OF_RANK_0: [&str; 4] = ["ftruncate", "fallocate", "rename", "unlink"];
+
+/// A rank is killed at its first system call of a kind on any checkpoint, in four attempts in a row.
+///
+/// The n-th call is for the writer alone (the row `writer-calls`): together with its filter of calls, without which ranks
+/// that wait for messages come to a standstill, strace 6.1 sends signals at the first call only.
 pub fn killed_at_a_call(draw: &Draw) -> Played {
-    let call = draw.one_of(&CALLS);
-    traced(draw, &format!("inject={call}:signal=KILL:when={}", draw.between(1, 24)), 1)
+    let played = traced(draw, 4, || {
+        let step = EVERY * draw.between(1, STEPS / EVERY);
+        (draw.one_of(&CALLS), "signal=KILL:when=1".into(), step..=step)
+    });
+    // Nothing else ends an attempt here, and what strace had to say of a death is often lost with it.
+    let deaths = launches(&played.scene) as u64 - 1;
+    Played { injected: deaths, ..played }
 }
 
 /// A system call on a checkpoint fails, on any rank, once or from then on.
 pub fn failing_call(draw: &Draw) -> Played {
-    let call = draw.one_of(&["openat", "pwrite64", "fsync", "ftruncate", "fallocate", "rename", "close", "pread64"]);
-    let error = draw.one_of(&["ENOSPC", "EIO", "EDQUOT", "EINTR", "EROFS", "EACCES"]);
-    let from = draw.between(1, 24);
-    let until = draw.one_of(&["", "+", "+3"]);
-    traced(draw, &format!("inject={call}:error={error}:when={from}{until}"), 1)
+    traced(draw, 1, || {
+        let error = draw.one_of(&["ENOSPC", "EIO", "EDQUOT", "EINTR", "EROFS", "EACCES"]);
+        let until = draw.one_of(&["", "+", "+3"]);
+        (draw.one_of(&CALLS), format!("error={error}:when={}{until}", draw.between(1, 60)), 0..=STEPS)
+    })
 }
 
-/// A disk that takes long over each write and sync.
+/// A disk that takes a hundred times as long over each write and sync.
 pub fn slow_disk(draw: &Draw) -> Played {
-    let microseconds = draw.between(20, 100) * 1000;
-    let played = traced(draw, &format!("inject=pwrite64,fsync:delay_enter={microseconds}:when=1+7"), 1);
+    let delay = format!("delay_enter={}:when=1+7", draw.between(20, 100) * 1000);
+    let played = traced(draw, 1, || ("pwrite64,fsync", delay.clone(), 0..=STEPS));
     let launches = launches(&played.scene);
     played.unless(launches > 1, "a slow disk was taken for a hang")
 }
 
-/// Plays the case with one rank of the first attempt under strace, which looks only at calls on checkpoints.
-fn traced(draw: &Draw, inject: &str, injected: u64) -> Played {
+/// Which calls, what is done to them, and the steps whose checkpoints they concern.
+type Injection = (&'static str, String, RangeInclusive<u64>);
+
+/// Plays the case with one rank of the first attempts under strace, which looks only at calls on checkpoints.
+fn traced(draw: &Draw, attempts: u64, injection: impl Fn() -> Injection) -> Played {
     let scene = Scene::new();
     let works = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
     if !works.is_ok_and(|output| output.status.success()) {
         return Played::skipped(scene, "strace cannot be run here");
     }
-    let folder = scene.run().checkpoint_directory();
-    let names = (0..=STEPS).step_by(EVERY as usize).map(checkpoint_name);
-    let paths = names.flat_map(|name| [folder.join(&name), folder.join(format!("{name}.partial"))]);
-    let paths: Vec<String> = paths.chain([folder.clone()]).map(|path| format!("-P {}", path.display())).collect();
-    let script = format!(
-        "#!/bin/sh\nif [ \"$STEADFAST_ATTEMPT\" = 1 ] && [ \"${{OMPI_COMM_WORLD_RANK:-$PMI_RANK}}\" = {rank} ]; then\n\
-         exec strace -f -qq -o {trace} {paths} -e {inject} -- {program} \"$@\"\nfi\nexec {program} \"$@\"\n",
-        rank = draw.below(RANKS as u64),
-        trace = scene.path("trace").display(),
-        paths = paths.join(" "),
-        program = find("gray_scott").display(),
-    );
+    let trace = scene.path("trace");
+    let mut script = String::from("#!/bin/sh\ncase $STEADFAST_ATTEMPT:${OMPI_COMM_WORLD_RANK:-$PMI_RANK} in\n");
+    for attempt in 1..=attempts {
+        let (calls, how, steps) = injection();
+        let paths = paths_of(&scene.run(), steps, attempts);
+        let rank = if OF_RANK_0.contains(&calls) { 0 } else { draw.below(RANKS as u64) };
+        script += &format!(
+            "{attempt}:{rank}) set -- strace -f --seccomp-bpf -qq -o {}.{attempt} {paths} -e trace={calls} \
+             -e inject={calls}:{how} -- {program} \"$@\" ;;\n",
+            trace.display(),
+            program = find("gray_scott").display(),
+        );
+    }
+    script += &format!("*) set -- {} \"$@\" ;;\nesac\nexec \"$@\"\n", find("gray_scott").display());
     let program = scene.script("traced", &script);
     let ended = scene.end(scene.launch_as(RANKS, &PATIENT, &program).start());
-    Played::new(scene, ended, Promise::Either).plus(injected)
+    // Only what strace says that it did was done.
+    let done = |attempt| {
+        let trace = fs::read_to_string(trace.with_extension(format!("{attempt}"))).unwrap_or_default();
+        trace.matches("(INJECTED)").count() + trace.matches("(DELAYED)").count()
+    };
+    let injected: usize = (1..=attempts).map(done).sum();
+    Played::new(scene, ended, Promise::Either).plus(injected as u64)
+}
+
+/// The files of these steps' checkpoints, as strace wants them; each attempt may write them under an epoch of its own.
+fn paths_of(run: &RunDirectory, steps: RangeInclusive<u64>, attempts: u64) -> String {
+    let all = steps.filter(|step| step % EVERY == 0).flat_map(|step| {
+        let partial = move |epoch| run.partial_path(step, epoch);
+        (1..=attempts + 1).map(partial).chain([run.checkpoint_path(step)])
+    });
+    all.chain([run.checkpoint_directory()]).map(|path| format!("-P {}", path.display())).collect::<Vec<_>>().join(" ")
 }
 
 /// What is done to a run's files while it runs.
@@ -112,15 +144,20 @@ pub fn journal_torn(draw: &Draw) -> Played {
     })
 }
 
-/// Journal or status are gone, and something else stands in their place.
+/// Journal or status are gone, and a directory stands in their place: it cannot be written to, not even by root.
 pub fn diary_replaced(draw: &Draw) -> Played {
-    harmed(draw, |draw, run| {
-        let path = draw.one_of(&[0, 1]);
-        let path = [run.journal(), run.status()][path].clone();
+    let scene = Scene::new();
+    let plan = format!("{SLOWLY};kill@rank={},step={}", draw.below(RANKS as u64), STEPS / 2);
+    let mut running = scene.launch(&PATIENT).env(PLAN, &plan).start();
+    let path = if draw.below(2) == 0 { scene.run().journal() } else { scene.run().status() };
+    if in_the_middle(draw, &scene, &mut running) {
         let _ = fs::remove_file(&path);
-        // A directory cannot be written to, not even by root.
-        fs::create_dir_all(path).unwrap();
-    })
+        // The status is replaced again and again, and may come back in between.
+        let _ = fs::create_dir(&path);
+    }
+    let ended = scene.end(running);
+    let _ = fs::remove_dir(&path);
+    Played::new(scene, ended, Promise::Either).plus(1)
 }
 
 /// A file lies where the run keeps its checkpoints that bears the name of a newer one, and is none.
@@ -168,8 +205,8 @@ pub fn directory_vanishes(draw: &Draw) -> Played {
         fs::rename(scene.path("hurt"), &gone).unwrap();
     }
     let ended = scene.end(running);
-    if gone.exists() {
-        // What the run made in its stead has nothing of worth.
+    // A run that could start over in its stead and came to its end has its result there.
+    if gone.exists() && !scene.run().finished().exists() {
         let _ = fs::remove_dir_all(scene.path("hurt"));
         fs::rename(&gone, scene.path("hurt")).unwrap();
     }

@@ -7,6 +7,7 @@
 //! - `--row NAME` (or a word, for all rows that contain it) plays some rows only.
 //! - `--seed N` begins with this seed; with `--row` it plays this one alone, unless `--rounds N` asks for more.
 //! - `--minutes M` begins no new round after this time.
+//! - `--list` names the rows.
 //! - `--json FILE` writes the numbers for programs.
 //!
 //! The examples must be there: `cargo test` builds them, `cargo build --example gray_scott` does.
@@ -46,6 +47,7 @@ struct Wish {
     rounds: Option<u64>,
     minutes: Option<f64>,
     json: Option<String>,
+    list: bool,
 }
 
 impl Wish {
@@ -55,6 +57,7 @@ impl Wish {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
             let sense = |text: String| format!("{argument} cannot be \"{text}\"");
             match argument.as_str() {
+                "--list" => wish.list = true,
                 "--full" => wish.full = true,
                 "--row" => wish.rows.push(value()?),
                 "--seed" => wish.seed = Some(value()?.parse().map_err(|_| sense("no number".into()))?),
@@ -99,6 +102,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if wish.list {
+        ROWS.iter().for_each(|row| println!("{:<20}  {}", row.name, row.fault));
+        return ExitCode::SUCCESS;
+    }
     let begin = Instant::now();
     let over = || wish.minutes.is_some_and(|minutes| begin.elapsed() > Duration::from_secs_f64(60.0 * minutes));
     let mut report = Report::new(wish.seed.unwrap_or(SEED));

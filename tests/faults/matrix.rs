@@ -12,17 +12,19 @@ pub struct Played {
     pub outcome: Outcome,
     /// How many faults were injected from outside; those of a plan are counted by the journal.
     pub injected: u64,
+    /// From the fault to its detection by somebody without a journal, s.
+    pub detected: Option<f64>,
 }
 
 impl Played {
     /// A play that has ended, judged by what its row promises.
     pub fn new(scene: Scene, ended: Option<Ended>, promise: Promise) -> Played {
         let outcome = judge(&scene, ended, promise);
-        Played { scene, outcome, injected: 0 }
+        Played { scene, outcome, injected: 0, detected: None }
     }
 
     pub fn skipped(scene: Scene, why: &str) -> Played {
-        Played { scene, outcome: Outcome::Skipped(why.into()), injected: 0 }
+        Played { scene, outcome: Outcome::Skipped(why.into()), injected: 0, detected: None }
     }
 
     /// With so many faults that no journal tells of.
@@ -63,7 +65,7 @@ const fn tests(name: &'static str, fault: &'static str, target: &'static str, fi
 }
 
 /// The rows, ranks first, then those around them, then what lies on disk.
-pub const ROWS: [Row; 44] = [
+pub const ROWS: [Row; 46] = [
     play("kill", "any rank killed in any phase of any step, six attempts in a row", ranks::kill, 2, 60),
     play(
         "kill-checkpoint",
@@ -116,7 +118,7 @@ pub const ROWS: [Row; 44] = [
     play("broken-pipe", "nobody reads what is told", people::broken_pipe, 1, 10),
     play("bad-case", "a bad case: told once, never tried again", people::bad_case, 1, 1),
     play("mpirun-alone", "the same kill without a supervisor, for its time", people::mpirun_alone, 1, 10),
-    play("kill-calls", "a rank killed at any system call on a checkpoint", files::killed_at_a_call, 2, 60),
+    play("kill-calls", "a rank killed at its first call of any kind on any checkpoint", files::killed_at_a_call, 2, 60),
     play(
         "failing-calls",
         "a system call on a checkpoint fails: ENOSPC, EIO, EDQUOT, EINTR, EROFS, EACCES",
@@ -142,5 +144,7 @@ pub const ROWS: [Row; 44] = [
         "promises",
         "refusals",
     ),
+    tests("pairs", "every pair of numbers of ranks from 1 to 8, before and after", "promises", "restarts"),
+    tests("bad-state", "a state that is not finite, or not admissible", "promises", "guard"),
     tests("judgement", "what the supervisor decides, with fake ranks and launchers", "supervise", ""),
 ];

@@ -1,7 +1,8 @@
 //! Faults of whoever stands around the ranks: supervisors, launchers, shells, operators, batch systems.
 
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
-use steadfast::rundir::Event;
+use steadfast::rundir::{Event, Journal};
 
 use super::draw::Draw;
 use super::judge::{Outcome, Promise};
@@ -32,7 +33,12 @@ fn orphaned(plan: &str) -> Played {
         Some(Ended { code: None, .. }) => {
             let left = scene.left_behind();
             if !left.is_empty() {
-                return Played { scene, outcome: Outcome::LeftBehind(format!("{left:?}")), injected: 0 };
+                return Played {
+                    scene,
+                    outcome: Outcome::LeftBehind(format!("{left:?}")),
+                    injected: 0,
+                    detected: None,
+                };
             }
             let ended = scene.end(scene.launch(&[]).start());
             Played::new(scene, ended, Promise::SameBits)
@@ -58,7 +64,7 @@ pub fn shell(draw: &Draw) -> Played {
     running.signal(Signal::SIGKILL);
     let left = scene.left_behind();
     if !left.is_empty() {
-        return Played { scene, outcome: Outcome::LeftBehind(format!("{left:?}")), injected: 1 };
+        return Played { scene, outcome: Outcome::LeftBehind(format!("{left:?}")), injected: 1, detected: None };
     }
     drop(running);
     let ended = scene.end(scene.launch(&[]).start());
@@ -85,7 +91,7 @@ pub fn time_limit(draw: &Draw) -> Played {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let limit = format!("{} ms", draw.between(20, 60));
+        let limit = format!("{} ms", draw.between(150, 400));
         let call = scene.launch(&[]).args(&["--time-limit", &limit]).env(PLAN, SLOWLY);
         let ended = scene.end(call.start());
         match &ended {
@@ -180,10 +186,19 @@ pub fn bad_case(_: &Draw) -> Played {
 pub fn mpirun_alone(draw: &Draw) -> Played {
     let scene = Scene::new();
     let ended = scene.end(scene.alone().env(PLAN, &format!("kill@{}", in_phase(draw, 1, "exchange"))).start());
+    let detected = since_the_fault(&scene);
     let dead = ended.is_some_and(|ended| ended.code.is_some_and(|code| code != 0));
     let left = scene.left_behind();
     let resumes = starts(&scene.run()).len() == 1;
     let ended = scene.end(scene.launch(&[]).start());
     let played = Played::new(scene, ended, Promise::SameBits);
+    let played = Played { detected, ..played };
     played.unless(!dead || !left.is_empty() || !resumes, "mpirun did not end with its rank")
+}
+
+/// The time since the fault of the plan, s.
+fn since_the_fault(scene: &Scene) -> Option<f64> {
+    let entries = Journal::read(&scene.run()).ok()?;
+    let fault = entries.iter().find(|entry| matches!(entry.event, Event::FaultInjected { .. }))?;
+    Some(Timestamp::now().duration_since(fault.time).as_secs_f64())
 }

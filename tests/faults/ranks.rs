@@ -203,6 +203,6 @@ fn play(scene: Scene, options: &[&str], plan: &str) -> Played {
 fn named(scene: Scene, ended: Option<Ended>, is_named: impl Fn(&Event) -> bool) -> Played {
     let outcome = judge(&scene, ended, Promise::SameBits);
     let found = events(&scene.run()).iter().any(is_named);
-    let played = Played { scene, outcome, injected: 0 };
+    let played = Played { scene, outcome, injected: 0, detected: None };
     played.unless(!found, "the journal does not name the rank")
 }

@@ -50,7 +50,7 @@ impl Account {
         self.count(&played.outcome);
         if !matches!(played.outcome, Outcome::Skipped(_)) {
             self.injected += played.injected + times.struck;
-            self.detected.extend(&times.detected);
+            self.detected.extend(times.detected.iter().chain(&played.detected));
             self.recovered.extend(&times.recovered);
         }
     }

@@ -78,6 +78,11 @@ impl Scene {
         self.room.run("hurt")
     }
 
+    /// Its whole path, as the kernel sees it in the calls of ranks.
+    fn hurt(&self) -> String {
+        self.path("hurt").to_str().expect("a temporary directory has a plain name").to_owned()
+    }
+
     /// The bits of a run without a fault; it is run once for all scenes.
     pub fn whole(&self) -> &'static Bits {
         static WHOLE: OnceLock<Bits> = OnceLock::new();
@@ -94,12 +99,12 @@ impl Scene {
 
     /// A program under the supervisor, called as the case's own would be.
     pub fn launch_as(&self, ranks: usize, options: &[&str], program: &str) -> Call<'_> {
-        self.marked(self.room.supervised(ranks, options, program).runs("case.toml", "hurt"))
+        self.marked(self.room.supervised(ranks, options, program).runs("case.toml", &self.hurt()))
     }
 
     /// The case on ranks without a supervisor.
     pub fn alone(&self) -> Call<'_> {
-        self.marked(self.room.on(RANKS, "gray_scott").runs("case.toml", "hurt"))
+        self.marked(self.room.on(RANKS, "gray_scott").runs("case.toml", &self.hurt()))
     }
 
     /// A call whose processes are known as this scene's.
