@@ -22,17 +22,19 @@ const HASTY: [&str; 4] = ["--max-failures-without-progress", "20", "--hang-after
 const CALLS: [&str; 9] =
     ["openat", "pwrite64", "fsync", "ftruncate", "fallocate", "rename", "unlink", "close", "pread64"];
 
+/// Those of them at which strace kills under its filter.
+const KILLED: [&str; 5] = ["pwrite64", "fsync", "rename", "unlink", "pread64"];
 /// Calls that only the rank makes which lays out, seals and renames.
 const OF_RANK_0: [&str; 4] = ["ftruncate", "fallocate", "rename", "unlink"];
 
 /// A rank is killed at its first system call of a kind on any checkpoint, in four attempts in a row.
 ///
-/// The n-th call is for the writer alone (the row `writer-calls`): together with its filter of calls, without which ranks
-/// that wait for messages come to a standstill, strace 6.1 sends signals at the first call only.
+/// The n-th call is for the writer alone (the row `writer-calls`): strace 6.1 sends signals at the first call only when
+/// it filters calls, and without that filter ranks that wait for messages come to a standstill.
 pub fn killed_at_a_call(draw: &Draw) -> Played {
-    let played = traced(draw, 4, || {
-        let step = EVERY * draw.between(1, STEPS / EVERY);
-        (draw.one_of(&CALLS), "signal=KILL:when=1".into(), step..=step)
+    let played = traced(draw, 4, |attempt| {
+        let step = 2 * EVERY * attempt + EVERY * draw.below(2);
+        (draw.one_of(&KILLED), "signal=KILL:when=1".into(), step..=step)
     });
     // Nothing else ends an attempt here, and what strace had to say of a death is often lost with it.
     let deaths = launches(&played.scene) as u64 - 1;
@@ -41,7 +43,7 @@ pub fn killed_at_a_call(draw: &Draw) -> Played {
 
 /// A system call on a checkpoint fails, on any rank, once or from then on.
 pub fn failing_call(draw: &Draw) -> Played {
-    traced(draw, 1, || {
+    traced(draw, 1, |_| {
         let error = draw.one_of(&["ENOSPC", "EIO", "EDQUOT", "EINTR", "EROFS", "EACCES"]);
         let until = draw.one_of(&["", "+", "+3"]);
         (draw.one_of(&CALLS), format!("error={error}:when={}{until}", draw.between(1, 60)), 0..=STEPS)
@@ -51,7 +53,7 @@ pub fn failing_call(draw: &Draw) -> Played {
 /// A disk that takes a hundred times as long over each write and sync.
 pub fn slow_disk(draw: &Draw) -> Played {
     let delay = format!("delay_enter={}:when=1+7", draw.between(20, 100) * 1000);
-    let played = traced(draw, 1, || ("pwrite64,fsync", delay.clone(), 0..=STEPS));
+    let played = traced(draw, 1, |_| ("pwrite64,fsync", delay.clone(), 0..=STEPS));
     let launches = launches(&played.scene);
     played.unless(launches > 1, "a slow disk was taken for a hang")
 }
@@ -60,7 +62,7 @@ pub fn slow_disk(draw: &Draw) -> Played {
 type Injection = (&'static str, String, RangeInclusive<u64>);
 
 /// Plays the case with one rank of the first attempts under strace, which looks only at calls on checkpoints.
-fn traced(draw: &Draw, attempts: u64, injection: impl Fn() -> Injection) -> Played {
+fn traced(draw: &Draw, attempts: u64, injection: impl Fn(u64) -> Injection) -> Played {
     let scene = Scene::new();
     let works = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
     if !works.is_ok_and(|output| output.status.success()) {
@@ -69,7 +71,7 @@ fn traced(draw: &Draw, attempts: u64, injection: impl Fn() -> Injection) -> Play
     let trace = scene.path("trace");
     let mut script = String::from("#!/bin/sh\ncase $STEADFAST_ATTEMPT:${OMPI_COMM_WORLD_RANK:-$PMI_RANK} in\n");
     for attempt in 1..=attempts {
-        let (calls, how, steps) = injection();
+        let (calls, how, steps) = injection(attempt);
         let paths = paths_of(&scene.run(), steps, attempts);
         let rank = if OF_RANK_0.contains(&calls) { 0 } else { draw.below(RANKS as u64) };
         script += &format!(

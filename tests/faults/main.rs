@@ -153,10 +153,20 @@ fn run_tests(row: &Row, target: &str, filter: &str, long: &[(&str, &str)]) -> Ac
     let begin = Instant::now();
     let cargo = std::env::var("CARGO").unwrap_or("cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["test", "--quiet", "--test", target, "--", filter]).envs(long.iter().copied());
+    match target {
+        "lib" => command.args(["test", "--quiet", "--lib"]),
+        target => command.args(["test", "--quiet", "--test", target]),
+    };
+    command.args(["--", filter]).envs(long.iter().copied());
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
-    let passed = command.status().is_ok_and(|status| status.success());
-    account.tests(passed);
+    let output = command.output().expect("cargo starts, as it has started this");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let ok = output.status.success();
+    if !ok {
+        eprintln!("{told}{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let counts = told.split(" passed").filter_map(|before| before.rsplit(' ').next()?.parse::<u64>().ok());
+    account.tests(counts.sum(), ok);
     account.seconds = begin.elapsed().as_secs_f64();
     account.tell();
     account

@@ -61,11 +61,21 @@ const fn play(name: &'static str, fault: &'static str, how: fn(&Draw) -> Played,
 }
 
 const fn tests(name: &'static str, fault: &'static str, target: &'static str, filter: &'static str) -> Row {
-    Row { name, fault, how: How::Tests { target, filter, long: &[] } }
+    long(name, fault, target, filter, &[])
+}
+
+const fn long(
+    name: &'static str,
+    fault: &'static str,
+    target: &'static str,
+    filter: &'static str,
+    long: &'static [(&'static str, &'static str)],
+) -> Row {
+    Row { name, fault, how: How::Tests { target, filter, long } }
 }
 
 /// The rows, ranks first, then those around them, then what lies on disk.
-pub const ROWS: [Row; 46] = [
+pub const ROWS: [Row; 52] = [
     play("kill", "any rank killed in any phase of any step, six attempts in a row", ranks::kill, 2, 60),
     play(
         "kill-checkpoint",
@@ -118,7 +128,7 @@ pub const ROWS: [Row; 46] = [
     play("broken-pipe", "nobody reads what is told", people::broken_pipe, 1, 10),
     play("bad-case", "a bad case: told once, never tried again", people::bad_case, 1, 1),
     play("mpirun-alone", "the same kill without a supervisor, for its time", people::mpirun_alone, 1, 10),
-    play("kill-calls", "a rank killed at its first call of any kind on any checkpoint", files::killed_at_a_call, 2, 60),
+    play("kill-calls", "a rank killed at its first call of a kind on any checkpoint", files::killed_at_a_call, 2, 60),
     play(
         "failing-calls",
         "a system call on a checkpoint fails: ENOSPC, EIO, EDQUOT, EINTR, EROFS, EACCES",
@@ -137,14 +147,32 @@ pub const ROWS: [Row; 46] = [
     play("planted", "a file that bears a newer checkpoint's name and is none", files::planted, 1, 12),
     play("stale-orders", "leases with nonsense in them, and old requests to stop", files::stale_orders, 1, 12),
     tests("writer-calls", "a writer alone, killed or failed at every system call in turn", "checkpoint_crash", ""),
-    tests("damage", "checkpoints cut, zeroed, swapped, flipped, or all bad", "promises", "damage"),
-    tests(
-        "foreign",
-        "checkpoints of another program, case, grid or version, and files that are none",
-        "promises",
-        "refusals",
+    tests("power-loss", "what was not synced is lost or torn; calls fail one by one", "lib", "checkpoint::power_loss"),
+    long(
+        "flips",
+        "ten thousand bits flipped, one at a time, anywhere in a checkpoint",
+        "checkpoint",
+        "every_flipped_bit_is_noticed",
+        &[("STEADFAST_FLIPS", "10000")],
     ),
+    long(
+        "hostile",
+        "checkpoints and records made to do harm",
+        "hostile",
+        "",
+        &[("STEADFAST_HOSTILE", "20000"), ("PROPTEST_CASES", "20000")],
+    ),
+    tests("flip-field", "a bit flips in the state, or in a message on its way", "promises", "corruption"),
+    tests("lost-node", "a node is lost with its storage, and its partner too", "promises", "nearby"),
+    tests("damage", "checkpoints cut, zeroed, swapped, or all bad", "promises", "damage"),
+    tests("foreign", "checkpoints of another program, case, grid or version", "promises", "refusals"),
     tests("pairs", "every pair of numbers of ranks from 1 to 8, before and after", "promises", "restarts"),
     tests("bad-state", "a state that is not finite, or not admissible", "promises", "guard"),
+    tests(
+        "silent-node",
+        "a node that is no longer heard of: ranks whose hearts stand still",
+        "lib",
+        "supervise::watch",
+    ),
     tests("judgement", "what the supervisor decides, with fake ranks and launchers", "supervise", ""),
 ];
