@@ -11,12 +11,9 @@ use steadfast::rundir::{Event, RunDirectory};
 use super::draw::Draw;
 use super::judge::Promise;
 use super::matrix::Played;
-use super::ranks::{SLOWLY, in_phase};
-use super::scene::{EVERY, PLAN, RANKS, STEPS, Scene};
+use super::ranks::in_phase;
+use super::scene::{EVERY, HASTY, PATIENT, PLAN, RANKS, SLOWLY, STEPS, Scene};
 use super::stage::{Running, events, find, ranks};
-
-const PATIENT: [&str; 2] = ["--max-failures-without-progress", "20"];
-const HASTY: [&str; 4] = ["--max-failures-without-progress", "20", "--hang-after", "1"];
 
 /// The calls by which a checkpoint comes to stable storage, is read back, and older ones go.
 const CALLS: [&str; 9] =
@@ -37,7 +34,7 @@ pub fn killed_at_a_call(draw: &Draw) -> Played {
         (draw.one_of(&KILLED), "signal=KILL:when=1".into(), step..=step)
     });
     // Nothing else ends an attempt here, and what strace had to say of a death is often lost with it.
-    let deaths = launches(&played.scene) as u64 - 1;
+    let deaths = played.scene.launches() as u64 - 1;
     Played { injected: deaths, ..played }
 }
 
@@ -54,7 +51,7 @@ pub fn failing_call(draw: &Draw) -> Played {
 pub fn slow_disk(draw: &Draw) -> Played {
     let delay = format!("delay_enter={}:when=1+7", draw.between(20, 100) * 1000);
     let played = traced(draw, 1, |_| ("pwrite64,fsync", delay.clone(), 0..=STEPS));
-    let launches = launches(&played.scene);
+    let launches = played.scene.launches();
     played.unless(launches > 1, "a slow disk was taken for a hang")
 }
 
@@ -307,8 +304,4 @@ pub fn read_only(draw: &Draw) -> Played {
     let played = Played::new(scene, ended, Promise::Either).plus(injected);
     drop(disk);
     played
-}
-
-fn launches(scene: &Scene) -> usize {
-    events(&scene.run()).iter().filter(|event| matches!(event, Event::AttemptLaunched { .. })).count()
 }

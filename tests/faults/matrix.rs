@@ -98,7 +98,7 @@ pub const ROWS: [Row; 52] = [
     play("stop", "a rank stopped by job control", ranks::stop, 1, 8),
     play("spin", "a rank that computes for ever", ranks::spin, 1, 5),
     play("lost-message", "a message that is never sent", ranks::lost_message, 1, 5),
-    play("slow", "a rank more than ten times slower: not ended", ranks::slow, 1, 5),
+    play("slow", "a rank more than ten times slower: named, and not ended", ranks::slow, 1, 3),
     play("poison", "a checkpoint after which the run dies each time", ranks::poison, 1, 10),
     play("no-progress", "a run that dies before its first checkpoint each time", ranks::no_progress, 1, 5),
     play("flip-staging", "a bit flips between checksum and disk", ranks::flip_staging, 1, 20),

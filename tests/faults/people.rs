@@ -7,11 +7,9 @@ use steadfast::rundir::{Event, Journal};
 use super::draw::Draw;
 use super::judge::{Outcome, Promise};
 use super::matrix::Played;
-use super::ranks::{SLOWLY, anywhere, in_a_row, in_phase};
-use super::scene::{EVERY, PLAN, RANKS, STEPS, Scene};
-use super::stage::{Ended, events, starts};
-
-const PATIENT: [&str; 2] = ["--max-failures-without-progress", "20"];
+use super::ranks::{anywhere, in_a_row, in_phase};
+use super::scene::{EVERY, PATIENT, PLAN, RANKS, SLOWLY, STEPS, Scene};
+use super::stage::{Ended, starts};
 
 /// The supervisor dies; its ranks die with it, and the same command goes on.
 pub fn supervisor(draw: &Draw) -> Played {
@@ -176,8 +174,7 @@ pub fn bad_case(_: &Draw) -> Played {
     let scene = Scene::new();
     let ended = scene.end(scene.launch(&[]).set(&["time.step=-1.0"]).start());
     let played = Played::new(scene, ended, Promise::Stop(2)).plus(1);
-    let launches =
-        events(&played.scene.run()).iter().filter(|event| matches!(event, Event::AttemptLaunched { .. })).count();
+    let launches = played.scene.launches();
     // The second launch is the one that goes on with a good case.
     played.unless(launches > 2, "a bad case was tried again")
 }

@@ -5,16 +5,8 @@ use steadfast::rundir::Event;
 use super::draw::Draw;
 use super::judge::{Promise, judge};
 use super::matrix::Played;
-use super::scene::{EVERY, RANKS, STEPS, Scene};
+use super::scene::{EVERY, HASTY, PATIENT, PLAN, RANKS, SLOWLY, STEPS, Scene};
 use super::stage::{Ended, events};
-
-/// As many deaths without progress as these plans may bring about.
-const PATIENT: [&str; 2] = ["--max-failures-without-progress", "20"];
-/// Ranks are taken for hung soon, since the steps of the case take a millisecond.
-const HASTY: [&str; 4] = ["--max-failures-without-progress", "20", "--hang-after", "1"];
-
-/// Slow enough that a run is seen at work.
-pub const SLOWLY: &str = "slow@attempt=any,phase=sweep,ms=1";
 
 /// How many faults one play has in a row, each in an attempt of its own.
 const IN_A_ROW: u64 = 6;
@@ -82,7 +74,9 @@ pub fn two_at_once(draw: &Draw) -> Played {
 /// A death, another while the run comes back, and one while it writes its first checkpoint thereafter.
 pub fn during_recovery(draw: &Draw) -> Played {
     let rank = || draw.below(RANKS as u64);
-    let first = in_phase(draw, 1, draw.one_of(&["sweep", "exchange", "reduce"]));
+    // Late enough that there are older checkpoints: two deaths after the only one there is are taken for its fault.
+    let (phase, step) = (draw.one_of(&["sweep", "exchange", "reduce"]), STEPS / 2 + draw.below(STEPS / 4));
+    let first = format!("attempt=1,rank={},phase={phase},step={step}", rank());
     let second = format!("attempt=2,rank={},phase={}", rank(), draw.one_of(&["starting", "reading", "reduce"]));
     let third = format!("attempt=3,rank={},phase=checkpoint{}", rank(), soon(draw));
     play(Scene::new(), &PATIENT, &format!("kill@{first};kill@{second};kill@{third}"))
@@ -116,15 +110,16 @@ pub fn lost_message(draw: &Draw) -> Played {
     named(scene, ended, |event| matches!(event, Event::RankHung { .. }))
 }
 
-/// A rank is more than ten times slower than the others: no reason to end anything.
+/// A rank is more than ten times slower than the others: reported, and no reason to end anything.
 pub fn slow(draw: &Draw) -> Played {
     let scene = Scene::new();
-    let plan = format!("slow@rank={},phase=sweep,ms={}", draw.below(RANKS as u64), draw.between(3, 6));
-    let ended = scene.play(&HASTY, &plan);
+    let slow = draw.below(RANKS as u64);
+    let ended = scene.play(&HASTY, &format!("slow@rank={slow},phase=sweep,ms={}", draw.between(25, 30)));
     let played = Played::new(scene, ended, Promise::SameBits);
-    let launches =
-        events(&played.scene.run()).iter().filter(|event| matches!(event, Event::AttemptLaunched { .. })).count();
-    played.unless(launches > 1, "a slow rank was ended")
+    let named = |event: &Event| matches!(event, Event::RankSlow { rank, .. } if *rank as u64 == slow);
+    let reported = events(&played.scene.run()).iter().any(named);
+    let launches = played.scene.launches();
+    played.unless(launches > 1, "a slow rank was ended").unless(!reported, "the journal does not name the slow rank")
 }
 
 /// One rank meets an error that the others do not know of.
@@ -133,7 +128,6 @@ pub fn error(draw: &Draw) -> Played {
     let scene = Scene::new();
     let ended = scene.play(&PATIENT, &format!("error@{}", in_phase(draw, 1, phase)));
     let told = ended.as_ref().map_or(0, |ended| ended.err.matches("error: an injected error (rank ").count());
-    // An error while a finished run leaves may come too late to be anybody's.
     Played::new(scene, ended, Promise::SameBits).unless(told != 1, &format!("the error was told {told} times"))
 }
 
@@ -180,7 +174,7 @@ pub fn other_ranks(draw: &Draw) -> Played {
     let scene = Scene::new();
     let [before, after] = [draw.between(1, 8), draw.between(1, 8)].map(|ranks| ranks as usize);
     let plan = format!("term@rank=0,step={}", WINDOW + draw.below(STEPS / 2));
-    let first = scene.end(scene.launch_as(before, &[], "gray_scott").env(super::scene::PLAN, &plan).start());
+    let first = scene.end(scene.launch_as(before, &[], "gray_scott").env(PLAN, &plan).start());
     if first.as_ref().is_none_or(|ended| ended.code != Some(75)) {
         return Played::new(scene, first, Promise::Stop(75));
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use steadfast::rundir::RunDirectory;
+use steadfast::rundir::{Event, RunDirectory};
 
 use super::stage::{self, Call, Ended, Room, Running};
 
@@ -18,6 +18,14 @@ pub const RANKS: usize = 3;
 /// The steps of the case, and how often it saves and writes totals.
 pub const STEPS: u64 = 200;
 pub const EVERY: u64 = 10;
+
+/// As many deaths without progress are allowed as any plan brings about.
+pub const PATIENT: [&str; 2] = ["--max-failures-without-progress", "20"];
+/// The same, and ranks are taken for hung soon, since the steps of the case take a millisecond.
+pub const HASTY: [&str; 4] = ["--max-failures-without-progress", "20", "--hang-after", "1"];
+
+/// A fault that is none: it makes a run slow enough to be seen at work.
+pub const SLOWLY: &str = "slow@attempt=any,phase=sweep,ms=1";
 
 /// The environment variable that holds a plan of faults.
 pub const PLAN: &str = "STEADFAST_FAULT";
@@ -150,6 +158,11 @@ impl Scene {
             std::thread::sleep(Duration::from_millis(1));
         }
         false
+    }
+
+    /// How often its run was launched, by the journal.
+    pub fn launches(&self) -> usize {
+        stage::events(&self.run()).iter().filter(|event| matches!(event, Event::AttemptLaunched { .. })).count()
     }
 
     /// The processes of this scene that live now.

@@ -66,7 +66,7 @@ impl Room {
     pub fn supervised(&self, ranks: usize, options: &[&str], program: &str) -> Call<'_> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast"));
         command.args(["launch", "-n", &ranks.to_string()]).args(options);
-        if let Ok(launcher) = std::env::var("MPIEXEC") {
+        if let (Ok(launcher), false) = (std::env::var("MPIEXEC"), options.contains(&"--launcher")) {
             command.args(["--launcher", &launcher]);
         }
         command.arg("--").arg(find(program));
