@@ -114,7 +114,7 @@ pub fn lost_message(draw: &Draw) -> Played {
 pub fn slow(draw: &Draw) -> Played {
     let scene = Scene::new();
     let slow = draw.below(RANKS as u64);
-    let ended = scene.play(&HASTY, &format!("slow@rank={slow},phase=sweep,ms={}", draw.between(25, 30)));
+    let ended = scene.play(&HASTY, &format!("slow@rank={slow},phase=sweep,ms={}", draw.between(22, 25)));
     let played = Played::new(scene, ended, Promise::SameBits);
     let named = |event: &Event| matches!(event, Event::RankSlow { rank, .. } if *rank as u64 == slow);
     let reported = events(&played.scene.run()).iter().any(named);
