@@ -1,6 +1,7 @@
 //! Who may touch the run: a lock with an epoch, so that two launches never write into one run.
 //!
-//! The lock is flock(2) on a file that is never removed: the kernel releases it when its holder dies, in whatever way. The
+//! The lock is flock(2) on a file: the kernel releases it when its holder dies, in whatever way. A file server may keep the
+//! lock of a dead node; where a holder on another host has shown no life for a minute, a new file takes the old one's place. The
 //! file's text tells people who holds it. The epoch counts the holders: work that was begun under one must not be
 //! committed under another. It begins anew at 1 when the text is lost or damaged, so a holder that asks whether the lease
 //! is still its own compares the whole text, process and time included, and takes a damaged one for a no.
@@ -15,6 +16,7 @@ use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::directory::RunDirectory;
+use super::replace::{Durability, replace, with_suffix};
 use crate::error::{Error, Kind, Result};
 use crate::sys::process::host;
 
@@ -24,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long to wait when a supervisor has launched us: a rank 0 of the last attempt may still be dying on another host,
 /// where its supervisor can neither see nor kill it.
 const SUPERVISED_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the ranks of a holder on another host must have shown no life before its lease is broken: its node may be dead,
+/// and a file server may keep a dead node's lock for ever. Longer than file servers take to pass heartbeats on.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// The text has one size, so that a new one replaces the old whole within one disk sector.
 const TEXT_BYTES: usize = 256;
@@ -56,7 +62,7 @@ impl Lease {
     ///
     /// A run error that names the holder, if somebody else has it; an I/O error, if the file system refuses.
     pub fn of_attempt(run: &RunDirectory) -> Result<Lease> {
-        Self::for_attempt(run, PATIENCE)
+        Self::for_attempt(run, PATIENCE, SILENCE)
     }
 
     /// Takes the lease of an attempt that a supervisor launched, with more patience: the last one may still be dying.
@@ -65,7 +71,7 @@ impl Lease {
     ///
     /// As [`Lease::of_attempt`].
     pub fn of_supervised_attempt(run: &RunDirectory) -> Result<Lease> {
-        Self::for_attempt(run, SUPERVISED_PATIENCE)
+        Self::for_attempt(run, SUPERVISED_PATIENCE, SILENCE)
     }
 
     /// Takes the lease of the supervisor.
@@ -121,13 +127,26 @@ impl Lease {
         }
     }
 
-    fn for_attempt(run: &RunDirectory, patience: Duration) -> Result<Lease> {
-        Self::acquire(
-            run.lease(),
-            patience,
-            "the run",
-            "wait until it ends, ask it to stop (steadfast status tells more), or use another --dir",
-        )
+    fn for_attempt(run: &RunDirectory, patience: Duration, silence: Duration) -> Result<Lease> {
+        let acquire = || {
+            Self::acquire(
+                run.lease(),
+                patience,
+                "the run",
+                "wait until it ends, ask it to stop (steadfast status tells more), or use another --dir",
+            )
+        };
+        let held = match acquire() {
+            Err(held) if held.kind() == Kind::Run => held,
+            outcome => return outcome,
+        };
+        match dead_holder(run, silence) {
+            Some(holder) => {
+                break_lease(run, &holder)?;
+                acquire()
+            }
+            None => Err(held),
+        }
     }
 
     fn acquire(path: PathBuf, patience: Duration, what: &str, hint: &str) -> Result<Lease> {
@@ -164,6 +183,47 @@ impl Drop for Lease {
         // Closing would release it as well; a forked child that still has the file open could keep it.
         let _ = self.file.unlock();
     }
+}
+
+/// Who holds the lease on another host, if no rank has shown life for so long.
+fn dead_holder(run: &RunDirectory, silence: Duration) -> Option<Holder> {
+    let holder = |path: &Path| File::open(path).and_then(|mut file| read_holder(&mut file)).ok().flatten();
+    let found = holder(&run.lease()).filter(|holder| holder.host != host())?;
+    let beats = || std::fs::read(run.heartbeats()).unwrap_or_default();
+    let (before, end) = (beats(), Instant::now() + silence);
+    log::warn!("process {} on {} holds the run: waiting for a sign of life of its ranks", found.pid, found.host);
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(100).min(silence));
+        if beats() != before {
+            return None;
+        }
+    }
+    (holder(&run.lease()) == Some(found.clone())).then_some(found)
+}
+
+/// Puts a new file in the place of a lease whose holder is dead: its lock stays with the old file. The text stays, and with
+/// it the count of the epochs, so that the holder, should it wake up, finds a later one and commits nothing.
+fn break_lease(run: &RunDirectory, dead: &Holder) -> Result<()> {
+    let path = run.lease();
+    let refused = |cause: io::Error| Error::io("break the lease of a dead node", &path, &cause);
+    // Of several that want to break it, one is the first to make this name.
+    let claim = with_suffix(&path, &format!(".broken-{}", dead.epoch));
+    std::fs::hard_link(&path, &claim).map_err(|cause| {
+        refused(cause).hint(format!("if no other launch is just taking the run over, remove {}", claim.display()))
+    })?;
+    let still = File::open(&claim).and_then(|mut file| read_holder(&mut file)).map_err(refused)?;
+    if still.as_ref() == Some(dead) {
+        let mut text = serde_json::to_string(dead).map_err(|cause| refused(cause.into()))?;
+        text.push('\n');
+        replace(&path, &text, Durability::Lasting).map_err(|cause| refused(cause))?;
+        log::warn!(
+            "the lease of epoch {} is broken: the ranks of process {} on {} show no life",
+            dead.epoch,
+            dead.pid,
+            dead.host
+        );
+    }
+    std::fs::remove_file(&claim).map_err(refused)
 }
 
 fn held(path: &Path, what: &str, hint: &str, holder: Option<Holder>) -> Error {
@@ -219,6 +279,41 @@ mod tests {
         assert!(Lease::of_attempt(&run).is_err());
         drop(dying);
         assert_eq!(next.join().unwrap().unwrap(), 2);
+    }
+
+    #[test]
+    fn the_lease_of_a_dead_node_is_broken_and_its_holder_is_fenced_should_it_wake() {
+        let room = tempfile::tempdir().unwrap();
+        let run = RunDirectory::new(room.path());
+        let silence = Duration::from_millis(300);
+        let take = || Lease::for_attempt(&run, Duration::from_millis(10), silence);
+        let mut zombie = take().unwrap();
+        assert!(take().is_err(), "a holder on this host is asked, not broken");
+        zombie.holder.host = "elsewhere".into();
+        write_holder(&zombie.file, &zombie.holder).unwrap();
+        zombie.check().unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let beating = scope.spawn(|| {
+                let mut beat = 0_u64;
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    beat += 1;
+                    std::fs::write(run.heartbeats(), beat.to_string()).unwrap();
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            });
+            assert!(take().is_err(), "as long as its ranks beat it is alive");
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            beating.join().unwrap();
+        });
+        let heir = take().unwrap();
+        assert_eq!(heir.epoch(), zombie.epoch() + 1);
+        heir.check().unwrap();
+        assert!(zombie.check().unwrap_err().message().contains("was taken over"));
+        assert!(take().is_err(), "the new one holds");
+        let left =
+            std::fs::read_dir(room.path()).unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        assert!(!left.into_iter().any(|name| name.contains("broken")));
     }
 
     #[test]
