@@ -94,6 +94,11 @@
 //!
 //! **Integers.** Records of integers go on by whole steps: `forward_euler` with `step = 1`, ends and exact times whole.
 //!
+//! **What the guard costs.** Checksums of messages are lost in the noise. Those of blocks read the state twice a step, at about
+//! 17 GB/s a core (measured: CRC-64 with carry-less multiplication): 2 ms in each step of `examples/heat` on 128³ cells and one
+//! thread, which is 2 % of the processor time without optimisation, and the more the faster the sweep is; with
+//! `every = { steps = n }` an n-th of that.
+//!
 //! # `--set key=value`
 //! Puts a value into the case before it is checked, as often as one likes, later ones over earlier ones. The key is that of
 //! the table above; entries of lists are numbered from 0, as in `--set output.0.every.steps=10`. The value is TOML; a word
