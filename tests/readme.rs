@@ -32,8 +32,15 @@ fn a_new_physics_takes_at_most_forty_lines() {
 #[test]
 fn every_link_to_a_file_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages =
-        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/accuracy.md", "FAILURES.md", "docs/faults.md", "slurm/README.md"];
+    let pages = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "docs/accuracy.md",
+        "FAILURES.md",
+        "docs/faults.md",
+        "slurm/README.md",
+    ];
     for page in pages {
         let folder = root.join(page).parent().unwrap().to_owned();
         let text = read(page);

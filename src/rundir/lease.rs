@@ -215,7 +215,7 @@ fn break_lease(run: &RunDirectory, dead: &Holder) -> Result<()> {
     if still.as_ref() == Some(dead) {
         let mut text = serde_json::to_string(dead).map_err(|cause| refused(cause.into()))?;
         text.push('\n');
-        replace(&path, &text, Durability::Lasting).map_err(|cause| refused(cause))?;
+        replace(&path, &text, Durability::Lasting).map_err(refused)?;
         log::warn!(
             "the lease of epoch {} is broken: the ranks of process {} on {} show no life",
             dead.epoch,
