@@ -50,3 +50,39 @@ fn every_link_to_a_file_leads_somewhere() {
         }
     }
 }
+
+/// The parts of a message that are the same whatever happens: between `…`, names in capitals and numbers.
+fn fixed_parts(message: &str) -> Vec<String> {
+    let varies = |word: &str| {
+        let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
+        word.contains('…') || bare.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+    };
+    let mut parts = vec![String::new()];
+    for word in message.split(' ') {
+        if varies(word) {
+            parts.push(String::new());
+        } else if let Some(part) = parts.last_mut() {
+            *part += if part.is_empty() { "" } else { " " };
+            *part += word;
+        }
+    }
+    parts.retain(|part| part.len() >= 10);
+    parts
+}
+
+#[test]
+fn every_message_that_is_explained_is_one_that_is_said() {
+    let folders = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let files = folders.filter_map(|folder| std::fs::read_dir(folder.unwrap().path()).ok()).flatten();
+    let code: String = files.filter_map(|file| std::fs::read_to_string(file.unwrap().path()).ok()).collect();
+    let page = read("FAILURES.md");
+    let table = page.split("## What the messages mean").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `")).map(|line| line.split(" | ").next().unwrap());
+    let messages: Vec<&str> = rows.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(messages.len() > 20, "{messages:?}");
+    for message in messages {
+        for part in fixed_parts(message) {
+            assert!(code.contains(&part), "FAILURES.md explains \"{message}\", but nothing says \"{part}\"");
+        }
+    }
+}

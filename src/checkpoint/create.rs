@@ -20,6 +20,7 @@ use hdf5::{Dataset, Group, H5Type, Location, ObjectReference1};
 use super::disk::{Disk, DiskFile};
 use super::header::Header;
 use super::layout::{FORMAT, Layout};
+use super::open::read_layout;
 use super::phases::{Job, no_space, refused};
 use crate::error::{Error, Kind, Result};
 use crate::field::ScalarKind;
@@ -91,7 +92,12 @@ fn in_memory(path: &Path, header: &Header) -> Result<(File, Layout)> {
     })?;
     layout.length = memory.metadata().map_err(refused("find the length of the new checkpoint"))?.len();
     memory.write_all_at(&json, layout.header.start).map_err(refused("write the header in memory"))?;
-    Ok((memory, layout))
+    // What a restart would refuse must not be written: it would take the place of what it could use.
+    let (_, read, _) = read_layout(Path::new(&path_of_open(&memory))).map_err(|error| error.at_path(path))?;
+    match read == layout {
+        true => Ok((memory, layout)),
+        false => Err(Error::new(Kind::Internal, format!("a checkpoint laid out as {layout:?} is read as {read:?}"))),
+    }
 }
 
 /// Refuses a checkpoint that the file system has no room for, before anything is there. What others write meanwhile and

@@ -106,7 +106,8 @@ fn read_words(file: &File, range: &Range<u64>) -> io::Result<Vec<u64>> {
     Ok(words)
 }
 
-fn read_layout(path: &Path) -> Result<(File, Layout, Header)> {
+/// Opens a file and finds its parts, without looking at any block.
+pub(super) fn read_layout(path: &Path) -> Result<(File, Layout, Header)> {
     let refused = |cause: io::Error| Error::io("open the checkpoint", path, &cause);
     let found = std::fs::metadata(path).map_err(refused)?;
     if !found.is_file() {
@@ -121,11 +122,9 @@ fn read_layout(path: &Path) -> Result<(File, Layout, Header)> {
     })?;
     let format = own.attribute_u32("format")?;
     if format != FORMAT {
-        return Err(Error::new(
-            Kind::Checkpoint,
-            format!("it has format {format}; this version reads format {FORMAT}"),
-        )
-        .hint("use the version of Steadfast that wrote it"));
+        // It may be intact: not damage, and not to be set aside.
+        return Err(Error::new(Kind::Run, format!("it has format {format}; this version reads format {FORMAT}"))
+            .hint("use the version of Steadfast that wrote it"));
     }
     let own = metadata.group(&own, "/checkpoint")?;
     let dataset = |group: &Group, name: &str| metadata.member(group, name).and_then(|object| Stored::of(&object, name));

@@ -109,7 +109,8 @@ fn kind(body: &[u8], name: &str) -> Result<StoredKind> {
         return Err(unknown());
     }
     if size > 1 && (bits & 1 == 1) != cfg!(target_endian = "big") {
-        return Err(Error::new(Kind::Checkpoint, format!("{name} has the byte order of another kind of machine"))
+        // It may be intact: not damage, and not to be set aside.
+        return Err(Error::new(Kind::Run, format!("{name} has the byte order of another kind of machine"))
             .hint("restart on the kind of machine that wrote it"));
     }
     Ok(number)

@@ -48,8 +48,7 @@ impl Folder {
     /// # Errors
     /// If the folder cannot be read.
     pub(super) fn pieces(&self) -> Result<Vec<PathBuf>> {
-        let is_ours = fs::metadata(&self.of_run).is_ok_and(|metadata| metadata.uid() == user());
-        if !is_ours {
+        if !self.is_ours().unwrap_or(false) {
             return Ok(Vec::new());
         }
         let mut pieces = self.files()?;
@@ -108,12 +107,18 @@ impl Folder {
             let _ = fs::set_permissions(&self.directory, Permissions::from_mode(0o1777));
         }
         DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(refused)?;
-        if fs::metadata(&self.of_run).map_err(refused)?.uid() != user() {
+        if !self.is_ours().map_err(refused)? {
             return Err(Error::new(Kind::Io, "the folder of the node-local checkpoints is another user's")
                 .at_path(&self.of_run)
                 .hint("choose another directory: checkpoint.local.directory"));
         }
         Ok(())
+    }
+
+    /// Whether the folder of the run is one, and this user's: no link that somebody planted to lead elsewhere.
+    fn is_ours(&self) -> io::Result<bool> {
+        let metadata = fs::symlink_metadata(&self.of_run)?;
+        Ok(metadata.is_dir() && metadata.uid() == user())
     }
 
     fn refused(&self, doing: &str, cause: &io::Error) -> Error {
@@ -131,6 +136,9 @@ impl Folder {
     /// # Errors
     /// If something cannot be listed or removed.
     pub fn sweep(&self, keep: &[PathBuf]) -> Result<()> {
+        if !self.is_ours().unwrap_or(false) {
+            return Ok(());
+        }
         for path in self.files()?.into_iter().filter(|path| !keep.contains(path)) {
             remove(&path)?;
         }

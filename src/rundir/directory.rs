@@ -127,7 +127,7 @@ impl RunDirectory {
 
     /// Prepares the directory for an attempt; rank 0 calls it, once it holds the lease.
     ///
-    /// It creates what is missing, and takes back a stop request that was meant for an earlier attempt. Under a
+    /// It creates what is missing, removes the heartbeats of the attempt before, and takes back a stop request that was meant for an earlier attempt. Under a
     /// supervisor that is done before the launch: a request that came since then is meant for us.
     ///
     /// # Errors
@@ -135,6 +135,8 @@ impl RunDirectory {
     /// As [`RunDirectory::create`].
     pub fn begin(&self, orders: &Orders) -> Result<()> {
         self.create()?;
+        // The ranks of this attempt may be fewer than those of the last.
+        remove_if_there(&self.heartbeats(), "remove the heartbeats of the last attempt")?;
         if !orders.supervised() {
             self.withdraw_stop_request()?;
         }
@@ -273,13 +275,14 @@ impl RunDirectory {
     ///
     /// An I/O error, if it is there and cannot be removed: the attempt would stop at once.
     pub fn withdraw_stop_request(&self) -> Result<()> {
-        let path = self.stop_request();
-        match fs::remove_file(&path) {
-            Err(cause) if cause.kind() != ErrorKind::NotFound => {
-                Err(Error::io("remove an old stop request", &path, &cause))
-            }
-            _ => Ok(()),
-        }
+        remove_if_there(&self.stop_request(), "remove an old stop request")
+    }
+}
+
+fn remove_if_there(path: &Path, doing: &str) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => Err(Error::io(doing, path, &cause)),
+        _ => Ok(()),
     }
 }
 

@@ -50,7 +50,12 @@ impl Journal {
     ///
     /// A journal that cannot be written warns and nothing more: a run does not die of its diary.
     pub fn append(&self, event: Event) {
-        if let Err(cause) = self.try_append(event) {
+        self.append_at(Timestamp::now(), event);
+    }
+
+    /// [`Journal::append`] for what happened at some time before.
+    pub fn append_at(&self, time: Timestamp, event: Event) {
+        if let Err(cause) = self.try_append(time, event) {
             log::warn!("cannot write the journal {}: {cause}", self.path.display());
         }
     }
@@ -85,9 +90,8 @@ impl Journal {
         Ok(told.max(finished).unwrap_or(0))
     }
 
-    fn try_append(&self, event: Event) -> io::Result<()> {
-        let now = Timestamp::now();
-        let time = now.round(Unit::Millisecond).unwrap_or(now);
+    fn try_append(&self, time: Timestamp, event: Event) -> io::Result<()> {
+        let time = time.round(Unit::Millisecond).unwrap_or(time);
         let says = event.to_string();
         let entry = Entry { time, attempt: self.attempt, event };
         let mut text = serde_json::to_vec(&Line { entry: &entry, says }).map_err(io::Error::other)?;

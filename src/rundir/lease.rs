@@ -8,7 +8,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,8 @@ impl Lease {
             run.supervisor_lock(),
             PATIENCE,
             "the supervision of the run",
-            "look at it with steadfast status, stop it with SIGTERM, or use another --dir",
+            "look at it with steadfast status, stop it with SIGTERM, or use another --dir; if its node is dead and the file \
+             server keeps its lock, remove supervisor.lock",
         )
     }
 
@@ -165,6 +166,10 @@ impl Lease {
                 }
             }
         }
+        if !is_at(&file, &path).map_err(|cause| refused(&cause))? {
+            // It was broken while we waited, and another file took its place.
+            return Self::acquire(path, patience, what, hint);
+        }
         let last = read_holder(&mut file).map_err(|cause| refused(&cause))?;
         let now = Timestamp::now();
         let holder = Holder {
@@ -189,12 +194,13 @@ impl Drop for Lease {
 fn dead_holder(run: &RunDirectory, silence: Duration) -> Option<Holder> {
     let holder = |path: &Path| File::open(path).and_then(|mut file| read_holder(&mut file)).ok().flatten();
     let found = holder(&run.lease()).filter(|holder| holder.host != host())?;
-    let beats = || std::fs::read(run.heartbeats()).unwrap_or_default();
-    let (before, end) = (beats(), Instant::now() + silence);
+    // No heartbeats at all are no evidence: whoever is just starting has none either.
+    let beats = || std::fs::read(run.heartbeats()).ok();
+    let (before, end) = (beats()?, Instant::now() + silence);
     log::warn!("process {} on {} holds the run: waiting for a sign of life of its ranks", found.pid, found.host);
     while Instant::now() < end {
         std::thread::sleep(Duration::from_millis(100).min(silence));
-        if beats() != before {
+        if beats().as_ref() != Some(&before) {
             return None;
         }
     }
@@ -209,11 +215,15 @@ fn break_lease(run: &RunDirectory, dead: &Holder) -> Result<()> {
     // Of several that want to break it, one is the first to make this name.
     let claim = with_suffix(&path, &format!(".broken-{}", dead.epoch));
     std::fs::hard_link(&path, &claim).map_err(|cause| {
-        refused(cause).hint(format!("if no other launch is just taking the run over, remove {}", claim.display()))
+        Error::new(Kind::Run, format!("the lease of a dead node cannot be broken: {cause}"))
+            .at_path(&claim)
+            .hint("if no other launch is just taking the run over, remove this file")
     })?;
     let still = File::open(&claim).and_then(|mut file| read_holder(&mut file)).map_err(refused)?;
     if still.as_ref() == Some(dead) {
-        let mut text = serde_json::to_string(dead).map_err(|cause| refused(cause.into()))?;
+        // A later epoch, so that whoever else found the dead one sees that it is broken already.
+        let broken = Holder { epoch: dead.epoch + 1, ..dead.clone() };
+        let mut text = serde_json::to_string(&broken).map_err(|cause| refused(cause.into()))?;
         text.push('\n');
         replace(&path, &text, Durability::Lasting).map_err(refused)?;
         log::warn!(
@@ -232,6 +242,12 @@ fn held(path: &Path, what: &str, hint: &str, holder: Option<Holder>) -> Error {
         None => "another process".to_owned(),
     };
     Error::new(Kind::Run, format!("{what} is in the hands of {by}")).at_path(path).hint(hint)
+}
+
+/// Whether an open file is the one that a path names now.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let (open, named) = (file.metadata()?, std::fs::metadata(path)?);
+    Ok((open.dev(), open.ino()) == (named.dev(), named.ino()))
 }
 
 /// Reads who wrote the file last; none if nobody did or the text is damaged.
@@ -307,7 +323,7 @@ mod tests {
             beating.join().unwrap();
         });
         let heir = take().unwrap();
-        assert_eq!(heir.epoch(), zombie.epoch() + 1);
+        assert_eq!(heir.epoch(), zombie.epoch() + 2, "breaking it takes an epoch too");
         heir.check().unwrap();
         assert!(zombie.check().unwrap_err().message().contains("was taken over"));
         assert!(take().is_err(), "the new one holds");

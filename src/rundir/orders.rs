@@ -102,7 +102,7 @@ impl Orders {
     fn variables(&self, run: &RunDirectory) -> [(&'static str, OsString); 5] {
         let steps: Vec<_> = self.skip_checkpoints.iter().map(u64::to_string).collect();
         let supervisor = self.supervisor.as_ref().map(ToString::to_string).unwrap_or_default();
-        let deadline = self.deadline.map(|deadline| deadline.as_second().to_string());
+        let deadline = self.deadline.map(|at| format!("{:.3}", at.as_millisecond() as f64 / 1000.0));
         [
             (DIRECTORY_VARIABLE, run.root().into()),
             (ATTEMPT_VARIABLE, self.attempt.to_string().into()),
@@ -135,7 +135,8 @@ impl Orders {
         };
         let second = |name| match read(name) {
             Some(value) => {
-                let second = value.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
+                let millisecond = value.parse::<f64>().ok().map(|second| (second * 1000.0).round() as i64);
+                let second = millisecond.and_then(|at| Timestamp::from_millisecond(at).ok());
                 second.map(Some).ok_or_else(|| bad(name, &value, "a time in seconds since 1970"))
             }
             None => Ok(None),
@@ -152,7 +153,7 @@ mod tests {
     #[test]
     fn what_the_supervisor_orders_is_what_the_ranks_read() {
         let run = RunDirectory::new("somewhere");
-        let deadline = Some(Timestamp::from_second(1_800_000_000).unwrap());
+        let deadline = Some(Timestamp::from_millisecond(1_800_000_000_123).unwrap());
         let orders = Orders::from_this_supervisor(7, BTreeSet::from([100, 200]), deadline).unwrap();
         let variables = orders.variables(&run);
         let read = |name: &str| {

@@ -1,8 +1,8 @@
 //! What the run does now, for people and programs that look at it.
 
-use std::cell::Cell;
 use std::fmt;
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -133,13 +133,13 @@ impl Status {
 #[derive(Debug)]
 pub struct StatusBoard {
     run: RunDirectory,
-    failing: Cell<bool>,
+    failing: AtomicBool,
 }
 
 impl StatusBoard {
     /// The board of `run`.
     pub fn new(run: &RunDirectory) -> Self {
-        StatusBoard { run: run.clone(), failing: Cell::new(false) }
+        StatusBoard { run: run.clone(), failing: AtomicBool::new(false) }
     }
 
     /// Replaces the status.
@@ -149,7 +149,7 @@ impl StatusBoard {
         let text = serde_json::to_string_pretty(status).expect("a status holds nothing that JSON cannot");
         let path = self.run.status();
         let posted = replace(&path, &(text + "\n"), Durability::Passing);
-        let failed_before = self.failing.replace(posted.is_err());
+        let failed_before = self.failing.swap(posted.is_err(), Ordering::Relaxed);
         if let Err(cause) = posted
             && !failed_before
         {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::clock::Instant;
 use super::interval::Interval;
 use super::run::Run;
+use super::scribe::Scribe;
 use crate::checkpoint::Outcome as Written;
 use crate::comm::Communicator;
 use crate::config::Case;
@@ -74,8 +75,7 @@ pub(super) struct Chronicle<'a> {
 
 /// What only rank 0 has.
 struct Head<'a> {
-    journal: Journal,
-    board: StatusBoard,
+    scribe: Scribe,
     status: Status,
     monitor: &'a mut dyn Monitor,
     shown: WallInstant,
@@ -96,8 +96,7 @@ impl<'a> Chronicle<'a> {
     pub fn new(run: Run, case: &Case, comm: &Communicator, monitor: &'a mut dyn Monitor) -> Self {
         let now = WallInstant::now();
         let head = (comm.rank() == 0).then(|| Head {
-            journal: Journal::new(&run.directory, run.orders.attempt),
-            board: StatusBoard::new(&run.directory),
+            scribe: Scribe::new(Journal::new(&run.directory, run.orders.attempt), StatusBoard::new(&run.directory)),
             status: Status {
                 run_id: String::new(),
                 program: run.program.clone(),
@@ -166,12 +165,7 @@ impl<'a> Chronicle<'a> {
             Finished::remove(&self.run.directory)?;
             let resumed_from = beginning.resumed_from.map(|at| at.step);
             let program = self.run.program.clone();
-            head.journal.append(Event::Started {
-                run_id: run_id.into(),
-                ranks: beginning.ranks,
-                program,
-                resumed_from,
-            });
+            head.scribe.tell(Event::Started { run_id: run_id.into(), ranks: beginning.ranks, program, resumed_from });
         }
         head.monitor.started(beginning);
         head.status.run_id = run_id.into();
@@ -295,7 +289,7 @@ impl<'a> Chronicle<'a> {
         let Some(head) = &mut self.head else { return Ok(()) };
         if head.finished_before.as_ref().is_some_and(|record| record.state_hash == hash) {
             head.status.state = State::Finished;
-            head.post();
+            head.close();
             return Ok(());
         }
         if let Some(lease) = &self.run.lease {
@@ -350,13 +344,13 @@ impl Head<'_> {
     }
 
     fn post(&mut self) {
-        self.board.post(&self.status);
+        self.scribe.post(&self.status);
         self.posted = WallInstant::now();
     }
 
     fn tell(&mut self, event: Event) {
         self.monitor.happened(&event);
-        self.journal.append(event);
+        self.scribe.tell(event);
     }
 
     fn end(&mut self, state: State, at: Instant, event: Event) {
@@ -368,7 +362,14 @@ impl Head<'_> {
             self.status.rate = (at.step - self.began.0) as f64 * self.status.cells as f64 / seconds;
         }
         self.monitor.moved(&self.status);
-        self.post();
+        self.close();
         self.tell(event);
+        self.scribe.finish();
+    }
+
+    /// Posts the last status, behind all that is still to be written.
+    fn close(&mut self) {
+        self.scribe.finish();
+        self.post();
     }
 }

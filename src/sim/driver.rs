@@ -1,6 +1,6 @@
 //! The loop that a run is.
 
-use std::time::Instant as WallInstant;
+use std::time::{Duration, Instant as WallInstant};
 
 use super::checksums::Checksums;
 use super::chronicle::Chronicle;
@@ -72,6 +72,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
 
     fn steps(&mut self) -> Result<Outcome> {
         loop {
+            let begun = WallInstant::now();
             let agreed = self.agree()?;
             self.publish(&agreed)?;
             self.checkpoint_if_due(&agreed)?;
@@ -80,10 +81,14 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             if agreed.stop {
                 return self.interrupt();
             }
-            let begun = WallInstant::now();
             self.advance(dt);
             self.farewell.stepped(begun.elapsed());
         }
+    }
+
+    /// How long before a limit of wall time it is time to save.
+    fn time_to_save(&self, limit: Duration) -> Duration {
+        self.farewell.before(limit, self.checkpoints.is_pending() || self.outputs.is_pending())
     }
 
     /// The one all-reduce of a step: soundness, timescale, wishes to stop, and how far the writers are.
@@ -91,20 +96,17 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         self.chronicle.phase(Phase::Reduce);
         self.failure = self.failure.take().or(self.chronicle.run().heartbeat.injected_error().err());
         let Progress { timescale, sound, finished, news, .. } = self.progress;
-        let mut pulse =
-            Pulse {
-                timescale,
-                fault: !sound || self.failure.is_some() || self.corruption.is_some(),
-                finished,
-                news,
-                stop: self.chronicle.run().stops.asked(self.chronicle.elapsed(), |limit| {
-                    self.farewell.before(limit, self.checkpoints.is_pending())
-                }),
-                checkpoint: self.checkpoints.report(),
-                output: self.outputs.report(),
-                local: self.local.report()?,
-                ..Pulse::QUIET
-            };
+        let mut pulse = Pulse {
+            timescale,
+            fault: !sound || self.failure.is_some() || self.corruption.is_some(),
+            finished,
+            news,
+            stop: self.chronicle.run().stops.asked(self.chronicle.elapsed(), |limit| self.time_to_save(limit)),
+            checkpoint: self.checkpoints.report(),
+            output: self.outputs.report(),
+            local: self.local.report()?,
+            ..Pulse::QUIET
+        };
         if self.comm.rank() == 0 {
             pulse.wall_due = self.outputs.wall_due() << 1 | u32::from(self.checkpoint_wall_due());
             pulse.local_due = self.local.wall_due();
@@ -195,7 +197,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         self.save()?;
         self.chronicle.phase(Phase::Finishing);
         let at = self.clock.now();
-        let reason = self.chronicle.run().stops.reason();
+        let reason = self.chronicle.run().stops.reason(self.chronicle.elapsed(), |limit| self.time_to_save(limit));
         self.chronicle.interrupted(at, &reason);
         self.local.discard(self.comm)?;
         Ok(Outcome::Interrupted { at })

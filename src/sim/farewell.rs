@@ -10,25 +10,27 @@ const LEAVING: Duration = Duration::from_secs(1);
 /// The slowest that was seen so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Farewell {
+    /// How long a checkpoint may take, before any was measured.
+    guess: Duration,
     /// From the first copy of a checkpoint to its commit.
-    slowest_save: Duration,
-    /// From one step's end to the next's.
+    slowest_save: Option<Duration>,
+    /// All that one round of the loop takes: agreement, step, and what is begun to be written.
     longest_step: Duration,
 }
 
 impl Farewell {
     /// For a state of `bytes`, and the slowest checkpoint of earlier attempts, if there was one.
     pub fn new(bytes: u64, slowest_save: Option<Duration>) -> Self {
-        let guess = || Duration::from_secs_f64(bytes as f64 / SLOW_DISK);
-        Farewell { slowest_save: slowest_save.unwrap_or_else(guess), longest_step: Duration::ZERO }
+        let guess = Duration::from_secs_f64(bytes as f64 / SLOW_DISK);
+        Farewell { guess, slowest_save, longest_step: Duration::ZERO }
     }
 
     /// A checkpoint took so long.
     pub fn saved(&mut self, duration: Duration) {
-        self.slowest_save = self.slowest_save.max(duration);
+        self.slowest_save = self.slowest_save.max(Some(duration));
     }
 
-    /// A step took so long, with all that belongs to it.
+    /// A round of the loop took so long.
     pub fn stepped(&mut self, duration: Duration) {
         self.longest_step = self.longest_step.max(duration);
     }
@@ -40,7 +42,7 @@ impl Farewell {
     /// getting anywhere.
     pub fn before(&self, limit: Duration, one_is_pending: bool) -> Duration {
         let saves = if one_is_pending { 2.5 } else { 1.5 };
-        let needed = self.slowest_save.mul_f64(saves) + 2 * self.longest_step + LEAVING;
+        let needed = self.slowest_save.unwrap_or(self.guess).mul_f64(saves) + 2 * self.longest_step + LEAVING;
         needed.min(limit / 2)
     }
 }
@@ -70,7 +72,10 @@ mod tests {
 
     #[test]
     fn before_anything_was_measured_the_size_of_the_state_decides() {
-        assert_eq!(Farewell::new(1_000_000_000, None).before(HOUR, false), seconds(31.0));
+        let mut farewell = Farewell::new(1_000_000_000, None);
+        assert_eq!(farewell.before(HOUR, false), seconds(31.0));
+        farewell.saved(seconds(2.0));
+        assert_eq!(farewell.before(HOUR, false), seconds(4.0), "what is measured counts, not what was guessed");
         assert_eq!(Farewell::new(0, None).before(HOUR, false), LEAVING);
     }
 

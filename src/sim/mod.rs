@@ -40,6 +40,7 @@ mod rows;
 pub mod run;
 mod samples;
 mod saving;
+mod scribe;
 mod setup;
 mod spoil;
 pub mod stops;

@@ -143,6 +143,11 @@ impl<T: Scalar> Outputs<T> {
         Ok(())
     }
 
+    /// Whether fields are still being written; the same on all ranks.
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Whether the fields of an earlier step than this are still being written; the same on all ranks.
     pub fn is_pending_before(&self, step: u64) -> bool {
         self.pending.is_some_and(|pending| pending < step)

@@ -188,6 +188,8 @@ fn look<P: Program<N>, const N: usize>(case: &Case, run: &Run) -> Result<Found> 
                 }
                 found.candidates.push((entry.step, entry.path));
             }
+            // Intact, but of another version or machine: it is not ours to pass over.
+            Err(error) if error.kind() == Kind::Run => return Err(error.at_path(&entry.path)),
             Err(error) => {
                 found.damaged.extend((error.kind() == Kind::Checkpoint).then(|| entry.path.clone()));
                 found.rejected.push((entry.path, error.message().into()));

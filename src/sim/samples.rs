@@ -1,7 +1,8 @@
 //! The numbers of one dataset of somebody's HDF5 file: what such a file may be, and what is refused before it is read.
 //!
 //! The file may come from anywhere. It is opened for reading alone, no code is loaded for it, and nothing is read but what
-//! lies in it: no link and no storage leads to another file. How much is allocated is known beforehand.
+//! lies in it: no link and no storage leads to another file. How much is allocated is known beforehand, but for a compressed chunk, which
+//! HDF5 inflates without a bound of its own.
 
 use std::path::Path;
 

@@ -42,7 +42,9 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let layout = Layout::<N>::new(&case, &program)?;
         let mut found = restart::find::<P, N>(comm, &case, &run)?;
         let partition = layout.partition(comm.size(), found.costs(&layout).as_deref())?;
-        let memory = |rank| layout.bytes_of(&partition, rank) + layout.staging_bytes_of(&partition, rank);
+        // A node-local checkpoint has two buffers more: its own copy, and its partner's.
+        let copies = if case.checkpoint.local.is_some() { 3 } else { 1 };
+        let memory = |rank| layout.bytes_of(&partition, rank) + copies * layout.staging_bytes_of(&partition, rank);
         let bytes = (0..comm.size()).map(memory).max().unwrap_or(0);
         let on_node = bytes * comm.node()?.size as u64;
         comm.vote(run.heartbeat.injected_error().and(layout.check_memory(on_node, Memory::of_this_node())))?;
@@ -105,8 +107,9 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             tick: Some(chronicle.run().heartbeat.ticker()),
         });
         let past = chronicle.past();
+        let slowest: Option<Duration> = comm.broadcast(0, comm.is_root().then(|| slowest_save(&past)))?;
         let interval = Interval::new(case.checkpoint.interval, Tally::of(&past));
-        let farewell = Farewell::new(layout.checkpoint_bytes(), slowest_save(&past));
+        let farewell = Farewell::new(layout.checkpoint_bytes(), slowest);
         let mut checksums = Checksums::new(&case.guard, domain.state.blocks().len());
         checksums.take(&domain.pool, &domain.state, clock.now().step);
         let (done, over) = (part_done(&clock, &progress), clock.is_over() || progress.finished);

@@ -50,14 +50,18 @@ impl Stops {
     pub fn asked(&self, elapsed: Duration, before: impl Fn(Duration) -> Duration) -> bool {
         self.signal.load(Ordering::Relaxed) != 0
             || self.request.load(Ordering::Relaxed)
-            || self.limit.is_some_and(|limit| elapsed + before(limit) >= limit)
+            || self.is_near(elapsed, before)
     }
 
-    /// Who asked, as far as this rank knows.
-    pub fn reason(&self) -> String {
+    fn is_near(&self, elapsed: Duration, before: impl Fn(Duration) -> Duration) -> bool {
+        self.limit.is_some_and(|limit| elapsed + before(limit) >= limit)
+    }
+
+    /// Who asked, as far as this rank knows; as [`Stops::asked`].
+    pub fn reason(&self, elapsed: Duration, before: impl Fn(Duration) -> Duration) -> String {
         match self.signal.load(Ordering::Relaxed) as i32 {
             0 if self.request.load(Ordering::Relaxed) => "a stop was requested in the run directory".into(),
-            0 if self.limit.is_some() => "the limit of wall time is near".into(),
+            0 if self.is_near(elapsed, before) => "the limit of wall time is near".into(),
             0 => "another rank was asked to stop".into(),
             number => format!("signal {}", signal_hook::low_level::signal_name(number).unwrap_or("of an unknown kind")),
         }

@@ -179,7 +179,7 @@ impl Attempt<'_> {
 
     /// Tells of a rank that the others wait for.
     fn report_slow(&mut self, records: &[HeartbeatRecord]) {
-        if let Some(Slow { record, busy, others }) = self.pace.look(records) {
+        if let Some(Slow { record, busy, others }) = self.pace.look(self.watch.ranks(), records) {
             let event = Event::RankSlow {
                 rank: record.rank,
                 node: record.host,

@@ -8,6 +8,9 @@ use crate::error::Error;
 /// Deaths after which a checkpoint is held to be poison.
 const POISON: u32 = 2;
 
+/// How many faults it counts that a node fell silent: it may take long to come back.
+const SILENT: u32 = 4;
+
 /// Faults on one node after which others are taken in its place, where there are others.
 const SUSPICIOUS: u32 = 2;
 
@@ -60,7 +63,7 @@ impl History {
             // The user had the run start over, so what it had reached before counts no longer. Later the same means
             // that the run lost what it had: that is no progress.
             self.newest_checkpoint = None;
-            self.furthest_start = None;
+            self.furthest_start = Some(0);
         }
         self.has_started |= failed.start != Start::Never;
         if let Start::From(step) = failed.start
@@ -76,6 +79,8 @@ impl History {
         if failed.newest_checkpoint() > self.newest_checkpoint {
             self.newest_checkpoint = failed.newest_checkpoint();
             self.failures = 0;
+            // What happened long ago counts less.
+            self.faults.values_mut().for_each(|faults| *faults = faults.saturating_sub(1));
             self.deaths_after.clear();
         } else {
             self.failures += 1;
@@ -85,7 +90,7 @@ impl History {
         }
         self.checkpoints = failed.checkpoints.clone();
         self.last_error = failed.error.clone();
-        let silent = failed.silent.iter().map(|node| (node, SUSPICIOUS));
+        let silent = failed.silent.iter().map(|node| (node, SILENT));
         for (node, weight) in failed.faulty.iter().map(|node| (node, 1)).chain(silent) {
             *self.faults.entry(node.clone()).or_default() += weight;
         }

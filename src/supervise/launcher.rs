@@ -174,7 +174,8 @@ impl Launcher {
                 Family::OpenMpi => command.args(["--host", &placement.list()]),
                 Family::Srun => {
                     let names: Vec<&str> = placement.nodes.iter().map(|node| node.name.as_str()).collect();
-                    command.args(["--nodelist", &names.join(",")])
+                    // Without their number srun takes all nodes of the allocation besides.
+                    command.args(["--nodelist", &names.join(","), "--nodes", &names.len().to_string()])
                 }
                 Family::Hydra | Family::Other => command.args(["-hosts", &placement.list()]),
             };

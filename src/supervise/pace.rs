@@ -41,9 +41,10 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Takes the records in; names a rank that has turned out slow, once.
-    pub fn look(&mut self, records: &[HeartbeatRecord]) -> Option<Slow> {
+    pub fn look(&mut self, ranks: usize, records: &[HeartbeatRecord]) -> Option<Slow> {
         let computing = |phase| matches!(phase, Phase::Sweep | Phase::Exchange | Phase::Reduce);
-        if !records.iter().all(|record| computing(record.phase)) {
+        // A line that was just being written is missing, and shifts the others.
+        if records.len() != ranks || !records.iter().all(|record| computing(record.phase)) {
             return None;
         }
         self.samples.resize(records.len(), Samples::default());
@@ -88,7 +89,7 @@ mod tests {
         };
         // Each beat is looked at twice, as it happens when one looks more often than ranks beat.
         let looks = (2..2 * beats).map(|look| (0..ranks).map(|rank| record(rank, look / 2)).collect::<Vec<_>>());
-        looks.filter_map(|records| pace.look(&records)).map(|slow| slow.record.rank).collect()
+        looks.filter_map(|records| pace.look(ranks, &records)).map(|slow| slow.record.rank).collect()
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
@@ -101,7 +100,6 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
             nodes: placement.nodes.iter().map(ToString::to_string).collect(),
             command: command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         });
-        remove_old_heartbeats(run)?;
         let seen = attempt::run(plan, &placement, &command, &orders, &mut signals, tell)?;
         journal.append(Event::AttemptEnded { outcome: outcome(&seen), step: seen.step });
         let mut decision = decide(&history, &seen);
@@ -161,17 +159,6 @@ fn restart_place(run: &RunDirectory, history: &History) -> Result<String> {
     let poison = history.poison();
     let newest = run.checkpoints()?.into_iter().map(|entry| entry.step).find(|step| !poison.contains(step));
     Ok(newest.map_or_else(|| "the start".to_owned(), |step| format!("step {step}")))
-}
-
-/// The ranks of this attempt may be fewer than those of the last.
-fn remove_old_heartbeats(run: &RunDirectory) -> Result<()> {
-    let path = run.heartbeats();
-    match std::fs::remove_file(&path) {
-        Err(cause) if cause.kind() != ErrorKind::NotFound => {
-            Err(Error::io("remove the heartbeats of the last attempt", &path, &cause))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn words(command: &[OsString]) -> String {

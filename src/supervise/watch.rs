@@ -17,8 +17,6 @@ use crate::rundir::{HeartbeatRecord, Phase};
 const LONGER: u32 = 10;
 /// Starting, reading and leaving may take this many times longer than computing.
 const START: u32 = 6;
-/// A node has fallen silent if all its ranks have been so for this long while others beat.
-const NODE_SILENT: Duration = Duration::from_secs(1);
 /// Writing may take this many times longer: disks stall for minutes and come back.
 const WRITE: u32 = 18;
 /// A process that job control has stopped for so long is not coming back by itself.
@@ -80,6 +78,11 @@ impl Watch {
         }
     }
 
+    /// How many ranks there are.
+    pub(super) fn ranks(&self) -> usize {
+        self.ranks
+    }
+
     /// The last record of each rank that has shown itself.
     pub(super) fn records(&self) -> impl Iterator<Item = &HeartbeatRecord> {
         self.seen.iter().flatten().map(|seen| &seen.record)
@@ -130,10 +133,14 @@ impl Watch {
         let mut last_beats = BTreeMap::<&str, Duration>::new();
         for seen in self.seen.iter().flatten() {
             let last = last_beats.entry(&seen.record.host).or_default();
-            *last = (*last).max(seen.beat_at);
+            // Whoever leaves in good order is silent for a good reason.
+            *last = if seen.record.phase.may_leave() { Duration::MAX } else { (*last).max(seen.beat_at) };
         }
-        let newest = last_beats.values().copied().max().unwrap_or_default();
-        let silent = last_beats.into_iter().filter(|&(_, last)| last + NODE_SILENT < newest);
+        let beating = last_beats.values().copied().filter(|&last| last < Duration::MAX);
+        let newest = beating.max().unwrap_or_default();
+        // A file server passes beats on late, and in bursts.
+        let silence = self.limits.at_least / 2;
+        let silent = last_beats.into_iter().filter(|&(_, last)| last.saturating_add(silence) < newest);
         silent.map(|(node, _)| node.to_owned()).collect()
     }
 
@@ -318,7 +325,7 @@ mod tests {
         let mut watch = Watch::new(4, limits(10, 100));
         (0..8).for_each(|beat| assert_eq!(look(&mut watch, [beat, 0, 0, beat]), None));
         assert_eq!(watch.silent_nodes(), BTreeSet::new(), "one rank a node is not the node");
-        (8..20).for_each(|beat| assert_eq!(look(&mut watch, [beat, beat, 0, 7]), None));
+        (8..32).for_each(|beat| assert_eq!(look(&mut watch, [beat, beat, 0, 7]), None));
         assert_eq!(watch.silent_nodes(), BTreeSet::from(["n1".to_owned()]));
         assert!(watch.has_several_nodes() && !warmed_up().has_several_nodes());
         assert_eq!(warmed_up().silent_nodes(), BTreeSet::new());

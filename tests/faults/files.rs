@@ -34,7 +34,7 @@ pub fn killed_at_a_call(draw: &Draw) -> Played {
         (draw.one_of(&KILLED), "signal=KILL:when=1".into(), step..=step)
     });
     // Nothing else ends an attempt here, and what strace had to say of a death is often lost with it.
-    let deaths = played.scene.launches() as u64 - 1;
+    let deaths = (played.scene.launches() as u64).saturating_sub(1);
     Played { injected: deaths, ..played }
 }
 

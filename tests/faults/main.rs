@@ -59,13 +59,20 @@ impl Wish {
             match argument.as_str() {
                 "--list" => wish.list = true,
                 "--full" => wish.full = true,
-                "--row" => wish.rows.push(value()?),
+                "--row" => {
+                    let word = value()?;
+                    if !ROWS.iter().any(|row| row.name.contains(word.as_str())) {
+                        return Err(format!("no row has \"{word}\" in its name; --list names them"));
+                    }
+                    wish.rows.push(word);
+                }
                 "--seed" => wish.seed = Some(value()?.parse().map_err(|_| sense("no number".into()))?),
                 "--rounds" => wish.rounds = Some(value()?.parse().map_err(|_| sense("no number".into()))?),
                 "--minutes" => wish.minutes = Some(value()?.parse().map_err(|_| sense("no number".into()))?),
                 "--json" => wish.json = Some(value()?),
                 // What cargo test hands to every test program.
-                "--quiet" | "--nocapture" | "--exact" => {}
+                "--quiet" | "--nocapture" | "--exact" | "--ignored" | "--include-ignored" => {}
+                "--test-threads" | "--skip" => drop(value()?),
                 word if !word.starts_with('-') => wish.rows.push(word.to_owned()),
                 _ => return Err(format!("{argument} is not known")),
             }
@@ -80,6 +87,11 @@ impl Wish {
             false => row.name.contains(word.as_str()),
         };
         self.rows.is_empty() || self.rows.iter().any(named)
+    }
+
+    /// Whether a row was asked for by its very name.
+    fn names(&self, row: &Row) -> bool {
+        self.rows.iter().any(|word| row.name == word)
     }
 
     fn rounds(&self, short: u64, long: u64) -> u64 {
@@ -113,7 +125,7 @@ fn main() -> ExitCode {
         let account = match row.how {
             _ if over() => continue,
             How::Play(_, short, long) => play(row, &report, wish.rounds(short, long), &over),
-            How::Tests { target, filter, long } if wish.full => run_tests(row, target, filter, long),
+            How::Tests { target, filter, long } if wish.full || wish.names(row) => run_tests(row, target, filter, long),
             How::Tests { .. } => continue,
         };
         report.add(account);

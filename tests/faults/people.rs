@@ -102,7 +102,7 @@ pub fn time_limit(draw: &Draw) -> Played {
 /// A second launch in the same directory; the first is not disturbed, and the second says who is there.
 pub fn two_launches(draw: &Draw) -> Played {
     let scene = Scene::new();
-    let mut first = scene.launch(&[]).env(PLAN, SLOWLY).start();
+    let mut first = scene.launch(&[]).env(PLAN, "slow@attempt=any,phase=reduce,ms=15").start();
     let step = draw.below(EVERY);
     scene.see(&mut first, |run| super::stage::ranks(run, 1).iter().any(|rank| rank.step >= step));
     let supervised = draw.below(2) == 0;

@@ -14,6 +14,7 @@ mod full_disk;
 mod gallery;
 mod gas;
 mod guard;
+mod interval;
 mod killed;
 mod learning;
 mod nearby;
