@@ -431,7 +431,13 @@ impl Rank {
         orders.bind_to_supervisor();
         let lease = (self.rank == 0).then(|| Lease::of_attempt(&run)).transpose()?;
         let journal = Journal::new(&run, orders.attempt);
-        run.begin(&orders)?;
+        // As in a real program: the holder of the lease prepares the directory before anybody else begins.
+        let begun = self.room.join(format!("begun-{}", orders.attempt));
+        if lease.is_some() {
+            run.begin(&orders)?;
+            fs::write(&begun, "").unwrap();
+        }
+        wait_until("rank 0 to prepare the run directory", || begun.exists());
         let heartbeat = Heartbeat::start(&run, self.rank, &orders)?;
         let fresh = std::env::var("FAKE_ARGUMENTS").unwrap().contains("--fresh");
         self.meet(&orders, 0, &heartbeat);

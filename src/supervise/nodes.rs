@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::error::{Error, Result};
 
@@ -84,11 +85,12 @@ impl Nodes {
         if self.0.is_empty() {
             return Ok(Placement { ranks: wanted, nodes: Vec::new() });
         }
-        let (suspect, good): (Vec<&Node>, Vec<&Node>) = self.0.iter().partition(|node| avoid.contains(&node.name));
+        let is_suspect = |node: &Node| avoid.iter().any(|name| is_same(name, &node.name));
+        let (suspect, good): (Vec<&Node>, Vec<&Node>) = self.0.iter().partition(|node| is_suspect(node));
         let (mut nodes, mut ranks) = (Vec::new(), 0);
         for node in good.into_iter().chain(suspect) {
             let slots = node.slots.min(wanted - ranks);
-            if slots > 0 && (ranks < fewest || !avoid.contains(&node.name)) {
+            if slots > 0 && (ranks < fewest || !is_suspect(node)) {
                 ranks += slots;
                 nodes.push(Node { slots, ..node.clone() });
             }
@@ -103,6 +105,15 @@ impl Nodes {
     pub fn slots(&self) -> usize {
         self.0.iter().map(|node| node.slots).sum()
     }
+}
+
+/// Whether two names are of one node: what comes after the first dot is its domain, which not everybody tells.
+fn is_same(one: &str, other: &str) -> bool {
+    let first = |name: &str| match name.parse::<IpAddr>() {
+        Ok(_) => name.to_owned(),
+        Err(_) => name.split('.').next().unwrap_or(name).to_ascii_lowercase(),
+    };
+    first(one) == first(other)
 }
 
 #[cfg(test)]
@@ -132,6 +143,15 @@ mod tests {
         assert_eq!(placed("a:3,b", 4, 4, &names([])), "a:3,b:1");
         assert_eq!(placed("a:3,b", 2, 2, &names([])), "a:2");
         assert_eq!(placed("a:3,b", 5, 5, &names([])), "the nodes take 4 ranks, and 5 are needed");
+    }
+
+    #[test]
+    fn a_node_is_the_same_with_and_without_its_domain() {
+        let place = |nodes: &str, avoid: &str| placed(nodes, 2, 2, &names([avoid]));
+        assert_eq!(place("n1:2,n2:2", "n1.cluster.example"), "n2:2");
+        assert_eq!(place("n1.cluster.example:2,n2:2", "N1"), "n2:2");
+        assert_eq!(place("10.0.0.1:2,10.0.0.2:2", "10.0.0.2"), "10.0.0.1:2", "an address has no domain");
+        assert_eq!(place("n1:2,n10:2", "n10"), "n1:2");
     }
 
     #[test]
