@@ -94,10 +94,9 @@
 //!
 //! **Integers.** Records of integers go on by whole steps: `forward_euler` with `step = 1`, ends and exact times whole.
 //!
-//! **What the guard costs.** Checksums of messages are lost in the noise. Those of blocks read the state twice a step, at about
-//! 17 GB/s a core (measured: CRC-64 with carry-less multiplication): 2 ms in each step of `examples/heat` on 128³ cells and one
-//! thread, which is 2 % of the processor time without optimisation, and the more the faster the sweep is; with
-//! `every = { steps = n }` an n-th of that.
+//! **What the guard costs.** Checksums of messages are lost in the noise. Those of blocks read the state twice a step: a fast sweep,
+//! which is bound by memory itself, takes 1.4 times as long (`examples/heat`, 128³ cells, 2 ranks), one that computes more takes
+//! less; with `every = { steps = n }` it is an n-th of that. `scripts/cost` measures it.
 //!
 //! # `--set key=value`
 //! Puts a value into the case before it is checked, as often as one likes, later ones over earlier ones. The key is that of
