@@ -163,12 +163,9 @@ impl Level {
         let started = Instant::now();
         let rank = communicator.rank();
         let own = partition.range(rank).len();
-        if self.is_pending() || field.blocks().len() != own || costs.len() != own {
-            return Err(Error::new(
-                Kind::Internal,
-                "a node-local checkpoint does not fit the field, or comes too soon",
-            ));
-        }
+        let fits = !self.is_pending() && field.blocks().len() == own && costs.len() == own;
+        let misfit = || Error::new(Kind::Internal, "a node-local checkpoint does not fit the field, or comes too soon");
+        communicator.vote(fits.then_some(()).ok_or_else(misfit))?;
         let (step, save) = (header.step, mix(self.seed ^ mix(self.saves)));
         self.saves += 1;
         let head = Head { save, attempt: self.settings.attempt, nodes: self.nodes.names().to_vec(), header };
