@@ -83,6 +83,7 @@
 //! | [`checkpoint`] | what survives: one HDF5 file |
 //! | [`nearby`] | what the nodes themselves keep, each with a copy on another |
 //! | [`rundir`] | what a run leaves on disk for its watchers and its next life |
+//! | [`batch`] | what the batch system knows of jobs and nodes |
 //! | [`supervise`] | what happens after a failure |
 //! | [`cli`] | the commands |
 //!
@@ -95,6 +96,7 @@
 //! gradients; boundaries for each face; any stock MPI with any number of ranks. There is no mesh refinement, no multigrid,
 //! and no way to submit batch jobs yet.
 
+pub mod batch;
 pub mod checkpoint;
 pub mod cli;
 pub mod comm;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 11] = [
     &["error"],
     &["sys"],
-    &["grid", "rundir"],
+    &["grid", "rundir", "batch"],
     &["field", "comm"],
     &["halo", "scheme"],
     &["checkpoint", "config", "solve"],

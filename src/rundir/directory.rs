@@ -193,6 +193,16 @@ impl RunDirectory {
         self.root.join("stop-request")
     }
 
+    /// The record of the batch job that has the run.
+    pub fn job(&self) -> PathBuf {
+        self.root.join("job.json")
+    }
+
+    /// The script of the batch job.
+    pub fn job_script(&self) -> PathBuf {
+        self.root.join("job.sh")
+    }
+
     /// The completion record.
     pub fn finished(&self) -> PathBuf {
         self.root.join("finished.json")

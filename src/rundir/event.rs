@@ -218,6 +218,33 @@ pub enum Event {
         /// Who or what asked.
         reason: String,
     },
+    /// A job of a batch system took up the run.
+    JobBegan {
+        /// The batch system.
+        scheduler: String,
+        /// The job's name there.
+        job: String,
+        /// How often the job had been put into the queue again before.
+        restart: u32,
+        /// The nodes that it has.
+        nodes: Vec<String>,
+        /// The step of the newest checkpoint at that time.
+        checkpoint: Option<u64>,
+    },
+    /// A node is kept away from: it is dead, fell silent, or ranks failed on it again and again.
+    NodeAvoided {
+        /// The node.
+        node: String,
+        /// What is known of it.
+        why: String,
+    },
+    /// The job was put into the queue again, where the run waits for its next life.
+    JobRequeued {
+        /// The job's name.
+        job: String,
+        /// Why it could not go on at once.
+        why: String,
+    },
     /// Something that a later version wrote.
     #[serde(other)]
     Unknown,
@@ -293,6 +320,13 @@ impl fmt::Display for Event {
                 write!(f, "the fault {fault} was injected on rank {rank} in step {step} (phase {phase})")
             }
             Event::StopRequested { reason } => write!(f, "asked to stop: {reason}"),
+            Event::JobBegan { scheduler, job, restart, nodes, .. } => {
+                let time =
+                    if *restart == 0 { String::new() } else { format!(", put into the queue again {restart} times") };
+                write!(f, "{scheduler} job {job} has the run, on {}{time}", nodes.join(","))
+            }
+            Event::NodeAvoided { node, why } => write!(f, "node {node} is avoided: it {why}"),
+            Event::JobRequeued { job, why } => write!(f, "job {job} goes into the queue again: {why}"),
             Event::Unknown => write!(f, "something that this version does not know"),
         }
     }

@@ -11,6 +11,7 @@
 //!   lease                             held by rank 0 of the running attempt; carries the epoch
 //!   supervisor.lock                   the same for the supervisor
 //!   stop-request                      asks the ranks to save and to end with code 75
+//!   job.json                          the batch job that has the run; job.sh and job-ID.log are its script and its log
 //!   finished.json                     the completion record; nothing else says that a run is finished
 //! ```
 //!
@@ -28,6 +29,7 @@ pub mod event;
 pub mod fault;
 pub mod finished;
 pub mod heartbeat;
+pub mod job;
 pub mod journal;
 pub mod lease;
 pub mod orders;
@@ -41,6 +43,7 @@ pub use event::Event;
 pub use fault::Spoil;
 pub use finished::Finished;
 pub use heartbeat::Heartbeat;
+pub use job::JobRecord;
 pub use journal::{Entry, Journal};
 pub use lease::{Holder, Lease};
 pub use orders::Orders;
