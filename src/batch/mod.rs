@@ -46,8 +46,12 @@ pub trait Scheduler: fmt::Debug {
     /// What a partition's nodes offer; the default one, if none is named.
     fn partition(&self, name: Option<&str>) -> Result<Partition>;
 
-    /// Ends the job, and puts it into the queue again under the same name.
-    fn requeue(&self, id: &JobId) -> Result<()>;
+    /// The nodes that a list of the batch system's own kind stands for.
+    fn names(&self, list: &str) -> Result<Vec<String>>;
+
+    /// Ends the job, and puts it into the queue again under the same name, to be given other nodes than these, as long as
+    /// there are enough others.
+    fn requeue(&self, id: &JobId, avoid: &[String]) -> Result<()>;
 
     /// Ends the job for good.
     fn cancel(&self, id: &JobId) -> Result<()>;

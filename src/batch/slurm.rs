@@ -13,6 +13,9 @@ use super::ask::{Answer, LIMIT, ask};
 use super::{Job, JobId, JobState, NodeState, Partition, Scheduler};
 use crate::error::{Error, Kind, Result};
 
+/// How often it is tried to say something of a job that has just been put into the queue again.
+const UPDATES: usize = 3;
+
 /// How many nodes are called at once.
 const CALLS: usize = 64;
 
@@ -48,23 +51,17 @@ impl Slurm {
         if answer.succeeded { Ok(answer.out) } else { Err(refusal(name, arguments, &answer)) }
     }
 
-    /// The names that a list as `node[1-4,7]` stands for.
-    fn names(&self, list: &str) -> Result<Vec<String>> {
-        if list.is_empty() {
-            return Ok(Vec::new());
-        }
-        if !list.contains(['[', ',']) {
-            return Ok(vec![list.to_owned()]);
-        }
-        Ok(self.read("scontrol", &["show", "hostnames", list])?.lines().map(str::to_owned).collect())
-    }
-
-    /// Starts nothing on a node, to see whether it can be done.
-    fn call(&self, node: &str) -> Option<Child> {
+    /// Starts nothing on some nodes, to see whether it can be done.
+    fn call(&self, nodes: &[String]) -> Option<Child> {
+        let count = nodes.len();
         let mut command = self.command("srun");
-        command.args(["--overlap", "--mpi=none", "--nodes=1", "--ntasks=1", "--job-name=roll-call", "--immediate=10"]);
-        command.arg(format!("--nodelist={node}")).arg("true");
-        without_job_defaults(&mut command);
+        command.args(["--overlap", "--mpi=none", "--job-name=roll-call", "--kill-on-bad-exit=1"]);
+        command.args([
+            format!("--nodes={count}"),
+            format!("--ntasks={count}"),
+            format!("--nodelist={}", nodes.join(",")),
+        ]);
+        without_job_defaults(command.arg("true"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
     }
 }
@@ -150,8 +147,32 @@ impl Scheduler for Slurm {
         })
     }
 
-    fn requeue(&self, id: &JobId) -> Result<()> {
-        self.read("scontrol", &["requeue", &id.0]).map(drop)
+    fn names(&self, list: &str) -> Result<Vec<String>> {
+        if list.is_empty() {
+            return Ok(Vec::new());
+        }
+        if !list.contains(['[', ',']) {
+            return Ok(vec![list.to_owned()]);
+        }
+        Ok(self.read("scontrol", &["show", "hostnames", list])?.lines().map(str::to_owned).collect())
+    }
+
+    fn requeue(&self, id: &JobId, avoid: &[String]) -> Result<()> {
+        let spared = if avoid.is_empty() { false } else { self.can_spare(id, avoid).unwrap_or(false) };
+        self.read("scontrol", &["requeue", &id.0])?;
+        if spared {
+            // It can only be said of a job that waits, and by now Slurm is ending us: whoever is hit in the middle of it
+            // tries again. If it cannot be said at all, the next life finds out for itself.
+            let exclude = format!("ExcNodeList={}", avoid.join(","));
+            let update = || self.read("scontrol", &["update", &format!("JobId={id}"), &exclude]);
+            let said = (0..UPDATES).any(|_| update().map_err(|error| log::info!("{error}")).is_ok());
+            log::info!(
+                "job {id} is {} nodes {}",
+                if said { "kept away from" } else { "not kept away from" },
+                avoid.join(",")
+            );
+        }
+        Ok(())
     }
 
     fn cancel(&self, id: &JobId) -> Result<()> {
@@ -173,31 +194,48 @@ impl Scheduler for Slurm {
     }
 
     fn silent_among(&self, nodes: &[String], limit: Duration) -> BTreeSet<String> {
+        if nodes.len() > CALLS && self.silent_of_calls(vec![(nodes, self.call(nodes))], limit).is_empty() {
+            return BTreeSet::new();
+        }
         nodes.chunks(CALLS).flat_map(|nodes| self.silent_of_few(nodes, limit)).collect()
     }
 }
 
 impl Slurm {
+    /// Whether the job's partition has as many nodes as the job needs without these.
+    fn can_spare(&self, id: &JobId, avoid: &[String]) -> Result<bool> {
+        let job = self.read("scontrol", &["--oneliner", "show", "job", &id.0])?;
+        let needed = value_of(&job, "NumNodes").and_then(|count| count.split('-').next()?.parse::<usize>().ok());
+        let partition = value_of(&job, "Partition").unwrap_or_default();
+        let states = "--states=idle,allocated,mixed,completing,reserved";
+        let list = self.read("sinfo", &["--noheader", "--Node", "--format=%N", states, "--partition", partition])?;
+        let usable: BTreeSet<&str> =
+            list.lines().map(str::trim).filter(|name| !avoid.iter().any(|node| node == name)).collect();
+        Ok(needed.is_some_and(|needed| usable.len() >= needed))
+    }
+
     fn silent_of_few(&self, nodes: &[String], limit: Duration) -> Vec<String> {
-        let mut calls: Vec<(&String, Option<Child>)> = nodes.iter().map(|node| (node, self.call(node))).collect();
+        let calls = nodes.iter().map(std::slice::from_ref).map(|node| (node, self.call(node))).collect();
+        self.silent_of_calls(calls, limit)
+    }
+
+    /// The nodes whose call fails, or is not answered in time.
+    fn silent_of_calls(&self, mut calls: Vec<(&[String], Option<Child>)>, limit: Duration) -> Vec<String> {
         let end = Instant::now() + limit;
         let mut silent = Vec::new();
         while !calls.is_empty() {
             let late = Instant::now() >= end;
-            calls.retain_mut(|(node, call)| {
-                let answer = call.as_mut().and_then(|call| call.try_wait().ok().flatten());
-                match answer {
-                    Some(status) if status.success() => false,
-                    None if call.is_some() && !late => true,
-                    _ => {
-                        if let Some(call) = call {
-                            let _ = call.kill();
-                            let _ = call.try_wait();
-                        }
-                        silent.push((*node).clone());
-                        false
-                    }
+            calls.retain_mut(|(nodes, call)| {
+                match call.as_mut().and_then(|call| call.try_wait().ok().flatten()) {
+                    Some(status) if status.success() => return false,
+                    None if call.is_some() && !late => return true,
+                    _ => silent.extend_from_slice(nodes),
                 }
+                if let Some(call) = call {
+                    let _ = call.kill();
+                    let _ = call.try_wait();
+                }
+                false
             });
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::config::{Bounds, Recovery, Source, parse_duration};
 use crate::error::{Error, Result};
 use crate::rundir::{RunDirectory, case_in};
-use crate::supervise::{Launcher, Nodes, Plan, launcher, supervise};
+use crate::supervise::{Allocation, Launcher, Nodes, Plan, launcher, supervise};
 
 /// Run a program on N ranks, and bring it back after failures.
 ///
@@ -22,11 +22,12 @@ use crate::supervise::{Launcher, Nodes, Plan, launcher, supervise};
 /// Exit codes: 0 finished, 1 failed, 2 bad command or case, 75 stopped (the same command goes on), 130 stopped at once.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How many ranks compute.
+    /// How many ranks compute [default inside a batch job: as many tasks as it was asked for].
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    ranks: u32,
+    ranks: Option<u32>,
 
-    /// The launcher: mpirun, mpiexec, srun, a path, or auto (the first on PATH that fits the program's MPI).
+    /// The launcher: mpirun, mpiexec, srun, a path, or auto (the first on PATH that fits the program's MPI; inside a batch
+    /// job the next one is tried when a launch shows no rank).
     #[arg(long, value_name = "NAME", default_value = "auto")]
     launcher: String,
 
@@ -35,7 +36,7 @@ pub struct Args {
     launcher_arguments: Vec<OsString>,
 
     /// The hosts to place the ranks on, each with the ranks that it takes, as in node1:2,node2:2,node3:2; what is too many
-    /// is spare [default: the launcher's own choice].
+    /// is spare [default: the nodes of the batch job, or the launcher's own choice].
     ///
     /// A host that falls silent, or on which ranks fail twice, is then passed over for a spare one; without spare ones the
     /// run goes on with fewer ranks, if the case's recovery.fewest_ranks allows it.
@@ -59,8 +60,21 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     hang_after: Option<Duration>,
 
+    /// Inside a batch job, put it into the queue again when the run cannot go on in this allocation: a node is lost and no
+    /// spare one is left, the job's time is nearly over, or SIGUSR1 or SIGTERM warns of an end.
+    ///
+    /// A run that is stopped by SIGINT or by `steadfast stop`, a job that is cancelled, a bad case, or one that makes no
+    /// progress is left alone.
+    #[arg(long)]
+    requeue: bool,
+
+    /// The batch job outlives the death of its nodes (sbatch --no-kill): with --requeue, a sentry on another node puts it into
+    /// the queue again if this node dies.
+    #[arg(long)]
+    no_kill: bool,
+
     /// Save as late as is safe before this wall time is over, and stop with code 75, as in --time-limit "4 h"
-    /// [default: what Slurm says in SLURM_JOB_END_TIME].
+    /// [default: the time that is left to the batch job].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     time_limit: Option<Duration>,
 
@@ -84,22 +98,40 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             .hint("name it with its path, as in ./target/release/heat")
     })?;
     let recovery = recovery(&args.command)?;
-    let ranks = args.ranks as usize;
-    let nodes = args.hosts.as_deref().map(Nodes::parse).transpose()?.unwrap_or_default();
-    if args.hosts.is_some() && nodes.slots() < ranks {
+    let allocation = Allocation::of_this_process()?;
+    let tasks = allocation.as_ref().and_then(Allocation::tasks);
+    let ranks = args.ranks.map(|ranks| ranks as usize).or(tasks).ok_or_else(|| {
+        Error::case("how many ranks compute is not said").hint("say it: -n N (only inside a batch job it is known)")
+    })?;
+    let nodes = args.hosts.as_deref().map(Nodes::parse).transpose()?;
+    if let Some(nodes) = nodes.as_ref().filter(|nodes| nodes.slots() < ranks) {
         let (hosts, slots) = (args.hosts.as_deref().unwrap_or_default(), nodes.slots());
         return Err(Error::case(format!("--hosts {hosts} takes {slots} ranks, but -n asks for {ranks}"))
             .hint("name more hosts, or say how many ranks each takes: --hosts node1:2,node2:2"));
     }
+    let allocation = allocation.map(|allocation| {
+        let mut allocation = match nodes.clone() {
+            Some(nodes) => allocation.with_nodes(nodes),
+            None => allocation.with_room_for(ranks),
+        };
+        allocation.requeue = args.requeue;
+        allocation.outlives_nodes = args.no_kill;
+        allocation
+    });
+    let mut launchers = Launcher::candidates(&args.launcher, &program)?;
+    if allocation.is_none() {
+        launchers.truncate(1);
+    }
     let plan = Plan {
-        launcher: Launcher::choose(&args.launcher, &program)?,
+        launchers,
         launcher_arguments: args.launcher_arguments.clone(),
         ranks,
         directory: absolute(&directory(args.dir.as_deref(), &args.command)?)?,
         command: std::iter::once(program.into()).chain(args.command[1..].iter().cloned()).collect(),
         failures_allowed: args.max_failures_without_progress.unwrap_or(recovery.failures_without_progress),
         fewest_ranks: recovery.fewest_ranks.unwrap_or(ranks).min(ranks),
-        nodes,
+        nodes: nodes.unwrap_or_default(),
+        allocation,
         hang_after: match args.hang_after {
             Some(at_least) => Bounds { at_least, at_most: recovery.hang_after.at_most.max(at_least) },
             None => recovery.hang_after,

@@ -28,6 +28,7 @@ pub mod prune;
 pub mod run;
 #[cfg(test)]
 mod sample;
+pub mod sentry;
 pub mod show;
 pub mod status;
 pub mod terminal;
@@ -53,6 +54,8 @@ enum Command {
     Converge(converge::Args),
     Prune(prune::Args),
     Doctor(doctor::Args),
+    #[command(hide = true)]
+    Sentry(sentry::Args),
 }
 
 impl Command {
@@ -68,6 +71,7 @@ impl Command {
             Command::Converge(args) => converge::run(args),
             Command::Prune(args) => prune::run(args),
             Command::Doctor(args) => doctor::run(args),
+            Command::Sentry(args) => sentry::run(args),
         }
     }
 }

@@ -203,6 +203,11 @@ impl RunDirectory {
         self.root.join("job.sh")
     }
 
+    /// The nodes of the ranks, a line each, for launchers that want them so.
+    pub fn host_file(&self) -> PathBuf {
+        self.root.join("hostfile")
+    }
+
     /// The completion record.
     pub fn finished(&self) -> PathBuf {
         self.root.join("finished.json")

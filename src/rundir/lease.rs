@@ -6,6 +6,7 @@
 //! committed under another. It begins anew at 1 when the text is lost or damaged, so a holder that asks whether the lease
 //! is still its own compares the whole text, process and time included, and takes a damaged one for a no.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::directory::RunDirectory;
 use super::replace::{Durability, replace, with_suffix};
 use crate::error::{Error, Kind, Result};
-use crate::sys::process::host;
+use crate::sys::process::{host, is_same_host};
 
 /// How long to wait for a holder that is just dying, or for a reader that just looks.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -62,16 +63,17 @@ impl Lease {
     ///
     /// A run error that names the holder, if somebody else has it; an I/O error, if the file system refuses.
     pub fn of_attempt(run: &RunDirectory) -> Result<Lease> {
-        Self::for_attempt(run, PATIENCE, SILENCE)
+        Self::for_attempt(run, PATIENCE, SILENCE, &BTreeSet::new())
     }
 
-    /// Takes the lease of an attempt that a supervisor launched, with more patience: the last one may still be dying.
+    /// Takes the lease of an attempt that a supervisor launched, with more patience: the last one may still be dying. A
+    /// holder on one of the nodes that are known to be lost is not waited for.
     ///
     /// # Errors
     ///
     /// As [`Lease::of_attempt`].
-    pub fn of_supervised_attempt(run: &RunDirectory) -> Result<Lease> {
-        Self::for_attempt(run, SUPERVISED_PATIENCE, SILENCE)
+    pub fn of_supervised_attempt(run: &RunDirectory, lost_nodes: &BTreeSet<String>) -> Result<Lease> {
+        Self::for_attempt(run, SUPERVISED_PATIENCE, SILENCE, lost_nodes)
     }
 
     /// Takes the lease of the supervisor.
@@ -84,9 +86,25 @@ impl Lease {
             run.supervisor_lock(),
             PATIENCE,
             "the supervision of the run",
-            "look at it with steadfast status, stop it with SIGTERM, or use another --dir; if its node is dead and the file \
-             server keeps its lock, remove supervisor.lock",
+            "look at it with steadfast status, stop it with steadfast stop, or use another --dir; if its node is dead and the \
+             file server keeps its lock, remove supervisor.lock",
         )
+    }
+
+    /// Takes the lease of the supervisor for whoever knows that the one before is over, even if its node still holds it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lease::of_attempt`]; also if the holder is on this very node, where it can be looked for.
+    pub fn inherited_from_supervisor(run: &RunDirectory) -> Result<Lease> {
+        let path = run.supervisor_lock();
+        Self::of_supervisor(run).or_else(|held| match last_holder(&path) {
+            Some(dead) if held.kind() == Kind::Run && dead.host != host() => {
+                break_lease(&path, &dead)?;
+                Self::of_supervisor(run)
+            }
+            _ => Err(held),
+        })
     }
 
     /// Who holds the lease in the file at `path` right now, if anybody does.
@@ -128,7 +146,12 @@ impl Lease {
         }
     }
 
-    fn for_attempt(run: &RunDirectory, patience: Duration, silence: Duration) -> Result<Lease> {
+    fn for_attempt(
+        run: &RunDirectory,
+        patience: Duration,
+        silence: Duration,
+        lost_nodes: &BTreeSet<String>,
+    ) -> Result<Lease> {
         let acquire = || {
             Self::acquire(
                 run.lease(),
@@ -137,13 +160,16 @@ impl Lease {
                 "wait until it ends, ask it to stop (steadfast status tells more), or use another --dir",
             )
         };
+        if let Some(holder) = lost_holder(run, lost_nodes) {
+            break_lease(&run.lease(), &holder)?;
+        }
         let held = match acquire() {
             Err(held) if held.kind() == Kind::Run => held,
             outcome => return outcome,
         };
         match dead_holder(run, silence) {
             Some(holder) => {
-                break_lease(run, &holder)?;
+                break_lease(&run.lease(), &holder)?;
                 acquire()
             }
             None => Err(held),
@@ -192,8 +218,7 @@ impl Drop for Lease {
 
 /// Who holds the lease on another host, if no rank has shown life for so long.
 fn dead_holder(run: &RunDirectory, silence: Duration) -> Option<Holder> {
-    let holder = |path: &Path| File::open(path).and_then(|mut file| read_holder(&mut file)).ok().flatten();
-    let found = holder(&run.lease()).filter(|holder| holder.host != host())?;
+    let found = last_holder(&run.lease()).filter(|holder| holder.host != host())?;
     // No heartbeats at all are no evidence: whoever is just starting has none either.
     let beats = || std::fs::read(run.heartbeats()).ok();
     let (before, end) = (beats()?, Instant::now() + silence);
@@ -204,17 +229,28 @@ fn dead_holder(run: &RunDirectory, silence: Duration) -> Option<Holder> {
             return None;
         }
     }
-    (holder(&run.lease()) == Some(found.clone())).then_some(found)
+    (last_holder(&run.lease()) == Some(found.clone())).then_some(found)
+}
+
+/// Who holds the lease right now, if that is on a node that is known to be lost: its processes may go on there, cut off, and
+/// its lock may never be given back.
+fn lost_holder(run: &RunDirectory, lost_nodes: &BTreeSet<String>) -> Option<Holder> {
+    let holder = Lease::holder_of(&run.lease())?;
+    lost_nodes.iter().any(|node| is_same_host(node, &holder.host)).then_some(holder)
+}
+
+/// Who wrote the lease in the file at `path` last.
+fn last_holder(path: &Path) -> Option<Holder> {
+    File::open(path).and_then(|mut file| read_holder(&mut file)).ok().flatten()
 }
 
 /// Puts a new file in the place of a lease whose holder is dead: its lock stays with the old file. The text stays, and with
 /// it the count of the epochs, so that the holder, should it wake up, finds a later one and commits nothing.
-fn break_lease(run: &RunDirectory, dead: &Holder) -> Result<()> {
-    let path = run.lease();
-    let refused = |cause: io::Error| Error::io("break the lease of a dead node", &path, &cause);
+fn break_lease(path: &Path, dead: &Holder) -> Result<()> {
+    let refused = |cause: io::Error| Error::io("break the lease of a dead node", path, &cause);
     // Of several that want to break it, one is the first to make this name.
-    let claim = with_suffix(&path, &format!(".broken-{}", dead.epoch));
-    std::fs::hard_link(&path, &claim).map_err(|cause| {
+    let claim = with_suffix(path, &format!(".broken-{}", dead.epoch));
+    std::fs::hard_link(path, &claim).map_err(|cause| {
         Error::new(Kind::Run, format!("the lease of a dead node cannot be broken: {cause}"))
             .at_path(&claim)
             .hint("if no other launch is just taking the run over, remove this file")
@@ -225,9 +261,9 @@ fn break_lease(run: &RunDirectory, dead: &Holder) -> Result<()> {
         let broken = Holder { epoch: dead.epoch + 1, ..dead.clone() };
         let mut text = serde_json::to_string(&broken).map_err(|cause| refused(cause.into()))?;
         text.push('\n');
-        replace(&path, &text, Durability::Lasting).map_err(refused)?;
+        replace(path, &text, Durability::Lasting).map_err(refused)?;
         log::warn!(
-            "the lease of epoch {} is broken: the ranks of process {} on {} show no life",
+            "the lease of epoch {} is broken: process {} on {} is lost or shows no life",
             dead.epoch,
             dead.pid,
             dead.host
@@ -289,7 +325,7 @@ mod tests {
         let dying = Lease::of_attempt(&run).unwrap();
         let next = std::thread::spawn({
             let run = run.clone();
-            move || Lease::of_supervised_attempt(&run).map(|lease| lease.epoch())
+            move || Lease::of_supervised_attempt(&run, &BTreeSet::new()).map(|lease| lease.epoch())
         });
         // Longer than somebody waits who was not launched by a supervisor.
         assert!(Lease::of_attempt(&run).is_err());
@@ -302,7 +338,7 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         let run = RunDirectory::new(room.path());
         let silence = Duration::from_millis(300);
-        let take = || Lease::for_attempt(&run, Duration::from_millis(10), silence);
+        let take = || Lease::for_attempt(&run, Duration::from_millis(10), silence, &BTreeSet::new());
         let mut zombie = take().unwrap();
         assert!(take().is_err(), "a holder on this host is asked, not broken");
         zombie.holder.host = "elsewhere".into();
@@ -330,6 +366,37 @@ mod tests {
         let left =
             std::fs::read_dir(room.path()).unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         assert!(!left.into_iter().any(|name| name.contains("broken")));
+    }
+
+    #[test]
+    fn a_holder_on_a_lost_node_is_not_waited_for_even_if_its_ranks_still_beat() {
+        let room = tempfile::tempdir().unwrap();
+        let run = RunDirectory::new(room.path());
+        let take = |lost: &[&str]| {
+            let lost = lost.iter().map(|&node| node.to_owned()).collect();
+            Lease::for_attempt(&run, Duration::from_millis(10), Duration::from_secs(1000), &lost)
+        };
+        let mut zombie = take(&[]).unwrap();
+        zombie.holder.host = "node3.cluster".into();
+        write_holder(&zombie.file, &zombie.holder).unwrap();
+        assert!(take(&["node4"]).is_err(), "another node is lost");
+        let heir = take(&["node4", "node3"]).unwrap();
+        assert!(zombie.check().unwrap_err().message().contains("was taken over"));
+        drop(heir);
+        assert_eq!(take(&["node3"]).unwrap().epoch(), zombie.epoch() + 3, "a lease that is free needs no breaking");
+    }
+
+    #[test]
+    fn the_next_life_of_a_job_inherits_from_a_supervisor_on_another_node_alone() {
+        let room = tempfile::tempdir().unwrap();
+        let run = RunDirectory::new(room.path());
+        let mut zombie = Lease::of_supervisor(&run).unwrap();
+        assert!(Lease::inherited_from_supervisor(&run).is_err(), "on this node it can be looked for");
+        zombie.holder.host = "elsewhere".into();
+        write_holder(&zombie.file, &zombie.holder).unwrap();
+        let heir = Lease::inherited_from_supervisor(&run).unwrap();
+        assert!(zombie.check().is_err());
+        heir.check().unwrap();
     }
 
     #[test]

@@ -21,6 +21,8 @@ const SUPERVISOR_VARIABLE: &str = "STEADFAST_SUPERVISOR_PID";
 const DEADLINE_VARIABLE: &str = "STEADFAST_DEADLINE";
 /// The same from Slurm, of its newer versions.
 const BATCH_VARIABLE: &str = "SLURM_JOB_END_TIME";
+/// Lists the nodes that are lost.
+const LOST_VARIABLE: &str = "STEADFAST_LOST_NODES";
 /// Lists the steps of the checkpoints that must not be used.
 const SKIP_VARIABLE: &str = "STEADFAST_SKIP_CHECKPOINTS";
 
@@ -34,6 +36,8 @@ pub struct Orders {
     pub skip_checkpoints: BTreeSet<u64>,
     /// When the run must have saved and ended, if there is a limit.
     pub deadline: Option<Timestamp>,
+    /// The nodes that are dead or cut off: whoever holds something there is not waited for.
+    pub lost_nodes: BTreeSet<String>,
     supervisor: Option<Process>,
 }
 
@@ -43,9 +47,10 @@ impl Orders {
         attempt: u32,
         skip_checkpoints: BTreeSet<u64>,
         deadline: Option<Timestamp>,
+        lost_nodes: BTreeSet<String>,
     ) -> Result<Orders> {
         let this = Process::this().map_err(|cause| Error::io("find this process", "/proc", &cause))?;
-        Ok(Orders { attempt, skip_checkpoints, deadline, supervisor: Some(this) })
+        Ok(Orders { attempt, skip_checkpoints, deadline, lost_nodes, supervisor: Some(this) })
     }
 
     /// Reads the orders from the environment; without a supervisor the attempt is the one after the last that left a
@@ -95,11 +100,11 @@ impl Orders {
     }
 
     /// The names of all variables, for launchers that must be told which to pass on.
-    pub(crate) fn variable_names() -> [&'static str; 5] {
-        [DIRECTORY_VARIABLE, ATTEMPT_VARIABLE, SUPERVISOR_VARIABLE, SKIP_VARIABLE, DEADLINE_VARIABLE]
+    pub(crate) fn variable_names() -> [&'static str; 6] {
+        [DIRECTORY_VARIABLE, ATTEMPT_VARIABLE, SUPERVISOR_VARIABLE, SKIP_VARIABLE, DEADLINE_VARIABLE, LOST_VARIABLE]
     }
 
-    fn variables(&self, run: &RunDirectory) -> [(&'static str, OsString); 5] {
+    fn variables(&self, run: &RunDirectory) -> [(&'static str, OsString); 6] {
         let steps: Vec<_> = self.skip_checkpoints.iter().map(u64::to_string).collect();
         let supervisor = self.supervisor.as_ref().map(ToString::to_string).unwrap_or_default();
         let deadline = self.deadline.map(|at| format!("{:.3}", at.as_millisecond() as f64 / 1000.0));
@@ -109,6 +114,7 @@ impl Orders {
             (SUPERVISOR_VARIABLE, supervisor.into()),
             (SKIP_VARIABLE, steps.join(",").into()),
             (DEADLINE_VARIABLE, deadline.unwrap_or_default().into()),
+            (LOST_VARIABLE, self.lost_nodes.iter().map(String::as_str).collect::<Vec<_>>().join(",").into()),
         ]
     }
 
@@ -142,7 +148,10 @@ impl Orders {
             None => Ok(None),
         };
         let deadlines = [second(DEADLINE_VARIABLE)?, second(BATCH_VARIABLE)?];
-        Ok(Orders { attempt, skip_checkpoints, deadline: deadlines.into_iter().flatten().min(), supervisor })
+        let deadline = deadlines.into_iter().flatten().min();
+        let lost_nodes =
+            read(LOST_VARIABLE).map_or_else(BTreeSet::new, |names| names.split(',').map(str::to_owned).collect());
+        Ok(Orders { attempt, skip_checkpoints, deadline, lost_nodes, supervisor })
     }
 }
 
@@ -154,7 +163,8 @@ mod tests {
     fn what_the_supervisor_orders_is_what_the_ranks_read() {
         let run = RunDirectory::new("somewhere");
         let deadline = Some(Timestamp::from_millisecond(1_800_000_000_123).unwrap());
-        let orders = Orders::from_this_supervisor(7, BTreeSet::from([100, 200]), deadline).unwrap();
+        let lost = BTreeSet::from(["node3".to_owned(), "node7".to_owned()]);
+        let orders = Orders::from_this_supervisor(7, BTreeSet::from([100, 200]), deadline, lost).unwrap();
         let variables = orders.variables(&run);
         let read = |name: &str| {
             let (_, value) = variables.iter().find(|(n, _)| *n == name)?;

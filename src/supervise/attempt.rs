@@ -1,12 +1,14 @@
 //! One attempt: launches the ranks, watches them until the end, ends what is left, and says what was seen.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use super::launcher::{Family, Launcher};
 use super::nodes::Placement;
 use super::pace::{Pace, Slow};
-use super::policy::{End, Observation, Start};
+use super::policy::{Asked, End, Observation, Start};
 use super::signals::{StopSignals, Wish};
 use super::supervisor::Plan;
 use super::watch::{Finding, Vital, Watch};
@@ -34,17 +36,21 @@ const BURIAL: Duration = Duration::from_secs(30);
 /// A run error, if the launcher cannot be started, or if a process can neither be killed nor waited for.
 pub(super) fn run(
     plan: &Plan,
-    placement: &Placement,
-    command: &[std::ffi::OsString],
-    orders: &Orders,
+    call: &Call<'_>,
     signals: &mut StopSignals,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Observation> {
-    let mut launch = plan.launcher.command(placement, &plan.launcher_arguments, command, orders, &plan.directory);
-    let launcher = spawn_bound(&mut launch)
-        .map_err(|cause| Error::new(Kind::Run, format!("cannot start {}: {cause}", plan.launcher)))?;
+    let Call { placement, orders, launcher: starter, .. } = call;
+    let launcher = spawn_bound(&mut starter.command(plan, call)?)
+        .map_err(|cause| Error::new(Kind::Run, format!("cannot start {starter}: {cause}")))?;
+    if let Some(mut sentry) = plan.allocation.as_ref().and_then(|allocation| allocation.sentry(placement))
+        && let Err(cause) = spawn_bound(&mut sentry)
+    {
+        tell(&format!("no sentry watches this node: {cause}"));
+    }
     let mut attempt = Attempt {
         plan,
+        family: starter.family(),
         orders,
         journal: Journal::new(&plan.directory, orders.attempt),
         launcher,
@@ -62,12 +68,21 @@ pub(super) fn run(
 
 /// A request to stop that is under way.
 struct Stop {
-    reason: String,
+    asked: Asked,
     deadline: Instant,
+}
+
+/// What is launched: the ranks, where, by whom, with which orders.
+pub(super) struct Call<'a> {
+    pub launcher: &'a Launcher,
+    pub placement: &'a Placement,
+    pub command: &'a [OsString],
+    pub orders: &'a Orders,
 }
 
 struct Attempt<'a> {
     plan: &'a Plan,
+    family: Family,
     orders: &'a Orders,
     journal: Journal,
     launcher: Child,
@@ -92,8 +107,8 @@ impl Attempt<'_> {
             }
             match signals.look() {
                 Some(Wish::StopAtOnce) => return Ok(End::AtOnce),
-                Some(Wish::Stop(signal)) => {
-                    if let Some(end) = self.ask_ranks_to_stop(signal) {
+                Some(Wish::Stop(asked)) => {
+                    if let Some(end) = self.ask_ranks_to_stop(asked) {
                         return Ok(end);
                     }
                 }
@@ -127,17 +142,24 @@ impl Attempt<'_> {
     }
 
     /// Passes a wish to stop on to the ranks; if it cannot even be written, nothing could be saved either.
-    fn ask_ranks_to_stop(&mut self, signal: &'static str) -> Option<End> {
-        if self.stop.is_some() {
+    fn ask_ranks_to_stop(&mut self, asked: Asked) -> Option<End> {
+        if let Some(stop) = &mut self.stop {
+            stop.asked.for_good |= asked.for_good;
             return None;
         }
-        let reason = format!("{signal} to the supervisor");
+        let reason = format!("{} to the supervisor", asked.reason);
         self.journal.append(Event::StopRequested { reason: reason.clone() });
         let grace = self.plan.grace;
-        (self.tell)(&format!("{signal}: asking the ranks to save and to stop (within {} s)", grace.as_secs_f64()));
-        let asked = self.plan.directory.request_stop(&reason);
-        self.stop = Some(Stop { reason, deadline: Instant::now() + grace });
-        asked.err().map(|error| {
+        (self.tell)(&format!(
+            "{}: asking the ranks to save and to stop (within {} s)",
+            asked.reason,
+            grace.as_secs_f64()
+        ));
+        // A request that is there already is a person's.
+        let for_good = asked.for_good || self.plan.directory.stop_request().exists();
+        let requested = self.plan.directory.request_stop(&reason);
+        self.stop = Some(Stop { asked: Asked { reason, for_good }, deadline: Instant::now() + grace });
+        requested.err().map(|error| {
             (self.tell)(&error.to_string());
             End::Overdue
         })
@@ -233,7 +255,7 @@ impl Attempt<'_> {
             // The launcher died first and took its ranks along; or the ranks ended by themselves with a code of ours, and
             // this one was only cleared away.
             Some(end @ (End::Killed(_) | End::Exited(1 | 2 | 75 | PANIC))) => return Some(end),
-            Some(End::Exited(code)) => self.plan.launcher.family().signal_in(code),
+            Some(End::Exited(code)) => self.family.signal_in(code),
             _ => None,
         };
         self.faulty = Some(record.host.clone());
@@ -251,6 +273,7 @@ impl Attempt<'_> {
     }
 
     fn ask_launcher_to_end(&mut self, limit: Duration) {
+        self.end_elsewhere();
         // It may hold remote ranks and temporary files that only it can clear away.
         ask_to_end(self.launcher.id());
         self.wait_for_launcher(limit);
@@ -267,7 +290,17 @@ impl Attempt<'_> {
         }
     }
 
+    /// Ends what runs on the other nodes of the allocation; those that cannot be reached are fenced by the lease.
+    fn end_elsewhere(&mut self) {
+        if let Some(allocation) = &self.plan.allocation
+            && let Err(error) = allocation.end_all()
+        {
+            (self.tell)(&error.to_string());
+        }
+    }
+
     fn leave_nobody_behind(&mut self) -> Result<()> {
+        self.end_elsewhere();
         let left = kill_descendants(std::process::id(), BURIAL);
         // Its status has been taken already, here or with its descendants'.
         let _ = self.launcher.try_wait();
@@ -312,7 +345,10 @@ impl Attempt<'_> {
         if let Some(record) = self.watch.records().find(|record| Some(record.rank) == blamed) {
             self.faulty = Some(record.host.clone());
         }
-        let requested = || run.stop_request().exists().then(|| "a stop request in the run directory".to_owned());
+        let requested = || {
+            let reason = "a stop request in the run directory".to_owned();
+            run.stop_request().exists().then_some(Asked { reason, for_good: true })
+        };
         Ok(Observation {
             end,
             start,
@@ -321,7 +357,7 @@ impl Attempt<'_> {
             checkpoints: run.checkpoints()?.into_iter().map(|entry| entry.step).collect(),
             error,
             saved,
-            stop_asked: self.stop.take().map(|stop| stop.reason).or_else(requested),
+            stop_asked: self.stop.take().map(|stop| stop.asked).or_else(requested),
             shown: self.watch.records().next().is_some() || !records.is_empty(),
             faulty: self.faulty.take().filter(|_| several),
             silent: self.watch.silent_nodes(),

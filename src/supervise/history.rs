@@ -45,6 +45,11 @@ impl History {
         }
     }
 
+    /// Takes up what earlier lives of the run found out about a node.
+    pub fn remember(&mut self, node: &str) {
+        self.faults.insert(node.to_owned(), SUSPICIOUS);
+    }
+
     /// The nodes that fell silent, or on which ranks failed again and again: others are better.
     pub fn suspects(&self) -> BTreeSet<String> {
         self.faults.iter().filter(|&(_, &faults)| faults >= SUSPICIOUS).map(|(node, _)| node.clone()).collect()

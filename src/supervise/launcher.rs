@@ -3,16 +3,20 @@
 //! The launcher must belong to the MPI that the program was built with: the wrong one starts N single processes and
 //! calls that a success. So the program's own libraries are looked at first (`ldd`).
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::allocation::Allocation;
+use super::attempt::Call;
 use super::nodes::Placement;
+use super::supervisor::Plan;
+use crate::batch::slurm::without_job_defaults;
 use crate::error::{Error, Kind, Result};
+use crate::rundir::Orders;
 use crate::rundir::fault::FAULT_VARIABLE;
-use crate::rundir::{Orders, RunDirectory};
 
 /// The names that are tried, in this order; the last ones are Debian's, where both MPIs are installed.
 const NAMES: [&str; 6] = ["mpirun", "mpiexec", "mpirun.openmpi", "mpirun.mpich", "mpiexec.hydra", "srun"];
@@ -86,6 +90,8 @@ pub struct Launcher {
     path: PathBuf,
     family: Family,
     why: String,
+    /// How srun is to start the MPI of the program, unless the user or the site has said it.
+    mpi: Option<&'static str>,
 }
 
 impl Launcher {
@@ -95,30 +101,45 @@ impl Launcher {
     ///
     /// A bad command, if the launcher that is asked for is missing or none fits; a run error, if there is none at all.
     pub fn choose(wish: &str, program: &Path) -> Result<Launcher> {
+        Ok(Self::candidates(wish, program)?.swap_remove(0))
+    }
+
+    /// The launchers for `program` in the order in which they are worth a try; at least one, as [`Launcher::choose`] has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Launcher::choose`].
+    pub fn candidates(wish: &str, program: &Path) -> Result<Vec<Launcher>> {
+        let program_mpi = mpi_of(program);
+        let make = |path: PathBuf, family, why: String| {
+            let mpi = if family == Family::Srun { mpi_type(&path, program_mpi) } else { None };
+            Launcher { path, family, why, mpi }
+        };
         if wish != "auto" {
             let path = find(OsStr::new(wish)).ok_or_else(|| {
                 Error::case(format!("the launcher \"{wish}\" is no executable file and not on PATH"))
                     .hint("name one that is there, or leave it to --launcher auto")
             })?;
-            return Ok(Launcher { family: family_of(&path), path, why: "asked for".into() });
+            let family = family_of(&path);
+            return Ok(vec![make(path, family, "asked for".into())]);
         }
-        let program_mpi = mpi_of(program);
         let found: Vec<(PathBuf, Family)> = NAMES
             .iter()
             .filter_map(|name| find(OsStr::new(name)))
             .map(|path| (path.clone(), family_of(&path)))
             .collect();
-        let fitting = found.iter().find(|(_, family)| family.fits(program_mpi));
-        match (fitting, program_mpi) {
-            (Some((path, family)), Some(mpi)) => Ok(Launcher {
-                path: path.clone(),
-                family: *family,
-                why: format!("the first on PATH that fits the program's {mpi}"),
-            }),
-            (Some((path, family)), None) => {
-                Ok(Launcher { path: path.clone(), family: *family, why: "the first on PATH".into() })
+        let why = program_mpi.map_or_else(String::new, |mpi| format!(" that fits the program's {mpi}"));
+        let mut fitting: Vec<Launcher> = Vec::new();
+        for (path, family) in found.iter().filter(|(_, family)| family.fits(program_mpi)) {
+            // Several names of one launcher are one.
+            if fitting.iter().all(|other| other.family != *family) {
+                let place = if fitting.is_empty() { "the first" } else { "another" };
+                fitting.push(make(path.clone(), *family, format!("{place} on PATH{why}")));
             }
-            (None, Some(mpi)) if !found.is_empty() => Err(Error::case(format!(
+        }
+        match program_mpi {
+            _ if !fitting.is_empty() => Ok(fitting),
+            Some(mpi) if !found.is_empty() => Err(Error::case(format!(
                 "the program {} is built with {mpi}, but PATH has only {}",
                 program.display(),
                 found
@@ -159,28 +180,23 @@ impl Launcher {
         command
     }
 
-    /// The command that starts `ranks` ranks of `program` with these orders.
-    pub(super) fn command(
-        &self,
-        placement: &Placement,
-        extra: &[OsString],
-        program: &[OsString],
-        orders: &Orders,
-        run: &RunDirectory,
-    ) -> Command {
-        let mut command = self.start(placement.ranks);
-        if !placement.nodes.is_empty() {
-            match self.family {
-                Family::OpenMpi => command.args(["--host", &placement.list()]),
-                Family::Srun => {
-                    let names: Vec<&str> = placement.nodes.iter().map(|node| node.name.as_str()).collect();
-                    // Without their number srun takes all nodes of the allocation besides.
-                    command.args(["--nodelist", &names.join(","), "--nodes", &names.len().to_string()])
-                }
-                Family::Hydra | Family::Other => command.args(["-hosts", &placement.list()]),
-            };
+    /// The command that launches the ranks as they are called for.
+    pub(super) fn command(&self, plan: &Plan, call: &Call<'_>) -> Result<Command> {
+        let mut command = self.start(call.placement.ranks);
+        let mark = plan.allocation.as_ref().map(Allocation::mark);
+        match self.family {
+            Family::OpenMpi => self.place_by_mpirun(&mut command, call.placement, mark),
+            Family::Srun => self.place_by_srun(&mut command, plan, call.placement, mark)?,
+            Family::Hydra | Family::Other if call.placement.nodes.is_empty() => {}
+            Family::Hydra | Family::Other => {
+                command.args(["-hosts", &call.placement.list()]);
+            }
         }
-        orders.give_to(&mut command, run);
+        if mark.is_some() {
+            // Steps share the allocation with whatever is left of earlier ones, which Slurm may not know to be dead.
+            command.env("SLURM_OVERLAP", "1");
+        }
+        call.orders.give_to(&mut command, &plan.directory);
         if self.family == Family::OpenMpi {
             // Unlike the others it passes no variables on to other nodes by itself.
             let faults = std::env::var_os(FAULT_VARIABLE).map(|_| FAULT_VARIABLE);
@@ -188,8 +204,48 @@ impl Launcher {
                 command.args(["-x", name]);
             }
         }
-        command.args(extra).args(program);
-        command
+        command.args(&plan.launcher_arguments).args(call.command);
+        Ok(command)
+    }
+
+    fn place_by_mpirun(&self, command: &mut Command, placement: &Placement, mark: Option<&str>) {
+        if !placement.nodes.is_empty() {
+            command.args(["--host", &placement.list()]);
+        }
+        // Its helpers on other nodes are a step, too.
+        for name in ["OMPI_MCA_plm_slurm_args", "PRTE_MCA_plm_slurm_args"] {
+            if let (Some(mark), None) = (mark, std::env::var_os(name)) {
+                command.env(name, format!("--job-name={mark}"));
+            }
+        }
+    }
+
+    fn place_by_srun(
+        &self,
+        command: &mut Command,
+        plan: &Plan,
+        placement: &Placement,
+        mark: Option<&str>,
+    ) -> Result<()> {
+        if !placement.nodes.is_empty() {
+            // A list of hosts, one for each rank, is the only way to say how many go where.
+            let path = plan.directory.host_file();
+            std::fs::write(&path, placement.host_of_each_rank())
+                .map_err(|cause| Error::io("write the list of hosts", &path, &cause))?;
+            without_job_defaults(command);
+            command.env("SLURM_HOSTFILE", path).arg("--distribution=arbitrary");
+        }
+        if let Some(mark) = mark {
+            command.args(["--overlap".to_owned(), format!("--job-name={mark}")]);
+        }
+        if let Some(cpus) = std::env::var_os("SLURM_CPUS_PER_TASK") {
+            // Slurm no longer hands it on to the steps by itself.
+            command.arg("--cpus-per-task").arg(cpus);
+        }
+        if let Some(mpi) = &self.mpi {
+            command.arg(format!("--mpi={mpi}"));
+        }
+        Ok(())
     }
 }
 
@@ -228,6 +284,19 @@ pub fn find(name: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(executable)
 }
 
+/// How srun starts the ranks of this MPI: by PMIx where Slurm has it, else by PMI2, which both understand.
+fn mpi_type(srun: &Path, program: Option<Family>) -> Option<&'static str> {
+    if std::env::var_os("SLURM_MPI_TYPE").is_some() {
+        return None;
+    }
+    let wanted = if program == Some(Family::OpenMpi) { ["pmix", "pmi2"] } else { ["pmi2", "pmix"] };
+    let said = Command::new(srun).arg("--mpi=list").stdin(Stdio::null()).output().ok()?;
+    // Which stream it is printed to depends on the version.
+    let text = [said.stdout, said.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    wanted.into_iter().find(|name| text.split(|c: char| !c.is_alphanumeric()).any(|word| word == *name))
+}
+
 fn family_of(launcher: &Path) -> Family {
     Family::of_version(&output_of(Command::new(launcher).arg("--version")))
 }
@@ -245,16 +314,15 @@ fn output_of(command: &mut Command) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::time::Duration;
 
     use super::super::nodes::Nodes;
     use super::*;
-
-    fn placement() -> Placement {
-        Placement { ranks: 3, nodes: Vec::new() }
-    }
+    use crate::config::Bounds;
+    use crate::rundir::RunDirectory;
 
     fn launcher(family: Family) -> Launcher {
-        Launcher { path: "/bin/launcher".into(), family, why: "a test".into() }
+        Launcher { path: "/bin/launcher".into(), family, why: "a test".into(), mpi: None }
     }
 
     #[test]
@@ -282,45 +350,80 @@ mod tests {
         }
     }
 
+    /// The command that this family is called with, in an allocation or not, and the lines of its host file.
+    fn called(family: Family, nodes: &str, ranks: usize, allocation: Option<Allocation>) -> (Command, String) {
+        let room = tempfile::tempdir().unwrap();
+        let launcher = launcher(family);
+        let nodes = if nodes.is_empty() { Nodes::default() } else { Nodes::parse(nodes).unwrap() };
+        let placement = nodes.place(ranks, ranks, &BTreeSet::new()).unwrap();
+        let plan = Plan {
+            launchers: vec![launcher.clone()],
+            launcher_arguments: vec!["--extra".into()],
+            ranks,
+            fewest_ranks: ranks,
+            nodes,
+            allocation,
+            directory: RunDirectory::new(room.path()),
+            command: Vec::new(),
+            failures_allowed: 3,
+            hang_after: Bounds { at_least: Duration::ZERO, at_most: Duration::ZERO },
+            stop_signals: Vec::new(),
+            deadline: None,
+            grace: Duration::ZERO,
+        };
+        let orders = Orders::from_this_supervisor(1, BTreeSet::new(), None, BTreeSet::new()).unwrap();
+        let command = ["heat".into(), "run".into()];
+        let call = Call { launcher: &launcher, placement: &placement, command: &command, orders: &orders };
+        let command = launcher.command(&plan, &call).unwrap();
+        let hosts = std::fs::read_to_string(plan.directory.host_file()).unwrap_or_default();
+        (command, hosts)
+    }
+
+    fn words(command: &Command) -> Vec<&str> {
+        command.get_args().map(|word| word.to_str().unwrap()).collect()
+    }
+
+    fn variable<'a>(command: &'a Command, name: &str) -> Option<&'a str> {
+        command.get_envs().find(|(key, _)| *key == name)?.1?.to_str()
+    }
+
     #[test]
     fn srun_is_told_to_kill_all_ranks_when_one_dies() {
-        let orders = Orders::from_this_supervisor(1, BTreeSet::new(), None).unwrap();
-        let run = RunDirectory::new("x.run");
-        let program = [OsString::from("heat"), "run".into()];
-        let command = launcher(Family::Srun).command(&placement(), &["--mpi=pmix".into()], &program, &orders, &run);
-        let arguments: Vec<_> = command.get_args().collect();
-        assert_eq!(arguments, ["-n", "3", "--kill-on-bad-exit=1", "--mpi=pmix", "heat", "run"]);
+        let (command, hosts) = called(Family::Srun, "", 3, None);
+        assert_eq!(words(&command), ["-n", "3", "--kill-on-bad-exit=1", "--extra", "heat", "run"]);
+        assert_eq!(hosts, "");
     }
 
     #[test]
     fn open_mpi_is_told_to_pass_the_orders_on() {
-        let orders = Orders::from_this_supervisor(1, BTreeSet::new(), None).unwrap();
-        let command = launcher(Family::OpenMpi).command(
-            &placement(),
-            &[],
-            &["heat".into()],
-            &orders,
-            &RunDirectory::new("x.run"),
-        );
+        let (command, _) = called(Family::OpenMpi, "", 3, None);
         let passed = command.get_args().filter(|&argument| argument == "-x").count();
         assert_eq!(passed, Orders::variable_names().len());
-        assert!(command.get_envs().any(|(name, value)| name == "STEADFAST_DIR" && value == Some(OsStr::new("x.run"))));
+        assert_eq!(variable(&command, "STEADFAST_ATTEMPT"), Some("1"));
     }
 
     #[test]
     fn every_launcher_is_told_the_nodes_in_its_own_words() {
-        let orders = Orders::from_this_supervisor(1, BTreeSet::new(), None).unwrap();
-        let placement = Nodes::parse("a:2,b:2").unwrap().place(3, 3, &BTreeSet::new()).unwrap();
-        for (family, words) in [
-            (Family::OpenMpi, ["--host", "a:2,b:1"]),
-            (Family::Hydra, ["-hosts", "a:2,b:1"]),
-            (Family::Srun, ["--nodelist", "a,b"]),
+        for (family, words_of_it, list) in [
+            (Family::OpenMpi, ["--host", "a:2,b:1"], ""),
+            (Family::Hydra, ["-hosts", "a:2,b:1"], ""),
+            (Family::Srun, ["--kill-on-bad-exit=1", "--distribution=arbitrary"], "a\na\nb\n"),
         ] {
-            let run = RunDirectory::new("x.run");
-            let command = launcher(family).command(&placement, &[], &["heat".into()], &orders, &run);
-            let arguments: Vec<_> = command.get_args().collect();
-            assert!(arguments.windows(2).any(|pair| pair == words), "{arguments:?}");
+            let (command, hosts) = called(family, "a:2,b:2", 3, None);
+            assert!(words(&command).windows(2).any(|pair| pair == words_of_it), "{:?}", words(&command));
+            assert_eq!(hosts, list);
         }
+    }
+
+    #[test]
+    fn in_an_allocation_all_that_is_started_bears_a_mark_and_shares_the_nodes() {
+        let allocation = || Some(Allocation::in_test("a,b", "2(x2)"));
+        let (command, _) = called(Family::Srun, "a:2,b:2", 4, allocation());
+        let name = words(&command).into_iter().find(|word| word.starts_with("--job-name=steadfast-0-")).unwrap();
+        assert!(words(&command).contains(&"--overlap"));
+        let (command, _) = called(Family::OpenMpi, "a:2,b:2", 4, allocation());
+        assert_eq!(variable(&command, "OMPI_MCA_plm_slurm_args"), Some(name));
+        assert_eq!(variable(&command, "SLURM_OVERLAP"), Some("1"));
     }
 
     #[test]

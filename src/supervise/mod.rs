@@ -17,9 +17,12 @@
 //! Read [`supervisor`] (the loop) first, then [`policy`] and [`nodes`]; `attempt`, `watch` and `pace` tell how an
 //! observation is made.
 
+pub mod allocation;
 mod attempt;
+mod ground;
 mod history;
 pub mod launcher;
+mod lives;
 pub mod nodes;
 mod observation;
 mod pace;
@@ -28,6 +31,7 @@ mod signals;
 pub mod supervisor;
 mod watch;
 
+pub use allocation::Allocation;
 pub use launcher::Launcher;
 pub use nodes::Nodes;
 pub use supervisor::{Plan, Verdict, supervise};

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
 
 use crate::error::{Error, Result};
+use crate::sys::process::is_same_host;
 
 /// A node, and how many ranks it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,16 @@ impl Placement {
     pub fn list(&self) -> String {
         self.nodes.iter().map(Node::to_string).collect::<Vec<_>>().join(",")
     }
+
+    /// The names of the nodes.
+    pub fn names(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.name.clone()).collect()
+    }
+
+    /// The node of each rank, a line each.
+    pub(super) fn host_of_each_rank(&self) -> String {
+        self.nodes.iter().flat_map(|node| std::iter::repeat_n(format!("{}\n", node.name), node.slots)).collect()
+    }
 }
 
 impl Nodes {
@@ -85,7 +95,7 @@ impl Nodes {
         if self.0.is_empty() {
             return Ok(Placement { ranks: wanted, nodes: Vec::new() });
         }
-        let is_suspect = |node: &Node| avoid.iter().any(|name| is_same(name, &node.name));
+        let is_suspect = |node: &Node| avoid.iter().any(|name| is_same_host(name, &node.name));
         let (suspect, good): (Vec<&Node>, Vec<&Node>) = self.0.iter().partition(|node| is_suspect(node));
         let (mut nodes, mut ranks) = (Vec::new(), 0);
         for node in good.into_iter().chain(suspect) {
@@ -101,19 +111,25 @@ impl Nodes {
         Err(format!("the nodes take {ranks} ranks, and {fewest} are needed"))
     }
 
+    /// These nodes, each of which takes some ranks.
+    pub fn new(nodes: Vec<Node>) -> Nodes {
+        Nodes(nodes)
+    }
+
+    /// The nodes for whose names this holds.
+    pub fn filtered(&self, holds: impl Fn(&str) -> bool) -> Nodes {
+        Nodes(self.0.iter().filter(|node| holds(&node.name)).cloned().collect())
+    }
+
+    /// Their names.
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(|node| node.name.clone()).collect()
+    }
+
     /// How many ranks all nodes take together.
     pub fn slots(&self) -> usize {
         self.0.iter().map(|node| node.slots).sum()
     }
-}
-
-/// Whether two names are of one node: what comes after the first dot is its domain, which not everybody tells.
-fn is_same(one: &str, other: &str) -> bool {
-    let first = |name: &str| match name.parse::<IpAddr>() {
-        Ok(_) => name.to_owned(),
-        Err(_) => name.split('.').next().unwrap_or(name).to_ascii_lowercase(),
-    };
-    first(one) == first(other)
 }
 
 #[cfg(test)]

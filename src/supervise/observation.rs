@@ -46,6 +46,15 @@ pub enum Start {
     From(u64),
 }
 
+/// Somebody asked the run to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Who or what, as a sentence.
+    pub reason: String,
+    /// Whether the run is to be left alone then; otherwise it goes on as soon as it can.
+    pub for_good: bool,
+}
+
 /// What was seen of one attempt, after its last process was gone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
@@ -64,7 +73,7 @@ pub struct Observation {
     /// Why the ranks stopped after saving, if they say that they did.
     pub saved: Option<String>,
     /// Who asked for a stop, if anybody did.
-    pub stop_asked: Option<String>,
+    pub stop_asked: Option<Asked>,
     /// Whether any rank showed itself: if none did, it is the launcher's trouble.
     pub shown: bool,
     /// The node of the rank that died, hung, or met a flipped bit, if there is more than one node.

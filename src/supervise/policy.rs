@@ -4,7 +4,8 @@
 //!
 //! 1. The completion record of this attempt is there: finished, whatever the exit code.
 //! 2. The case or the command is bad (exit code 2 before any step, or the ranks say so): stop, never try again.
-//! 3. A stop was asked for, or the ranks say that they saved and stopped: stop with 75, "run me again".
+//! 3. A stop was asked for, or the ranks say that they saved and stopped: pause with 75, "run me again"; a person who stops the run
+//!    means it for good, a warning or a limit of time does not.
 //! 4. The ranks say something that no relaunch can mend (no good checkpoint, the run in other hands): stop.
 //! 5. The same inadmissible state twice: it is in the physics, not in the machine: stop.
 //! 6. An older checkpoint than a poisonous one was tried, and the run died again without progress: stop.
@@ -19,7 +20,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use super::history::History;
-pub use super::observation::{End, Observation, Start};
+pub use super::observation::{Asked, End, Observation, Start};
 use crate::error::{Error, Kind};
 
 /// The pause after a launcher's first failure to show a rank; it doubles with each failure,
@@ -38,6 +39,11 @@ pub enum Decision {
         why: String,
         /// How long to wait before.
         after: Duration,
+    },
+    /// Leave it for now: nobody wants it to end for good.
+    Pause {
+        /// The reason, as a sentence.
+        why: String,
     },
     /// Leave it.
     Stop {
@@ -61,12 +67,11 @@ pub fn decide(history: &History, seen: &Observation) -> Decision {
     if seen.end == End::AtOnce {
         return stop(130, "asked twice to stop".into());
     }
-    if let Some(reason) = seen.saved.as_ref().or(seen.stop_asked.as_ref()) {
+    let asked = seen.stop_asked.as_ref();
+    if let Some(reason) = seen.saved.as_ref().or(asked.map(|asked| &asked.reason)) {
         let saved = if seen.saved.is_some() { "" } else { ", before the ranks could save" };
-        return stop(
-            75,
-            format!("stopped{saved} ({reason}); the run can go on from {}", place(seen.newest_checkpoint())),
-        );
+        let why = format!("stopped{saved} ({reason}); the run can go on from {}", place(seen.newest_checkpoint()));
+        return if asked.is_some_and(|asked| asked.for_good) { stop(75, why) } else { Decision::Pause { why } };
     }
     if let Some(Kind::Checkpoint | Kind::Run) = kind {
         return stop(1, format!("no relaunch can mend this{}", told(seen)));
@@ -162,6 +167,7 @@ mod tests {
     fn exit_code(decision: &Decision) -> Option<u8> {
         match decision {
             Decision::Finished => Some(0),
+            Decision::Pause { .. } => Some(75),
             Decision::Stop { exit_code, .. } => Some(*exit_code),
             Decision::Relaunch { .. } => None,
         }
@@ -184,7 +190,8 @@ mod tests {
     #[test]
     fn each_way_to_end_has_its_answer() {
         let error = |kind| Some(Error::new(kind, "told"));
-        let asked = || Some("SIGTERM".to_owned());
+        let asked = || Some(Asked { reason: "SIGTERM".to_owned(), for_good: false });
+        let told = || Some("SIGTERM".to_owned());
         for (seen, code, rule) in [
             (Observation { finished: true, ..fresh() }, Some(0), "a record counts, an exit code lies"),
             (Observation { end: End::Exited(0), ..fresh() }, None, "success without a record is none"),
@@ -193,8 +200,8 @@ mod tests {
             (Observation { end: End::Exited(2), ..died(Start::From(7), []).at(7) }, Some(2), "going on is no step"),
             (Observation { end: End::Exited(2), ..died(Start::From(7), []).at(8) }, None, "a good case has steps"),
             (Observation { error: error(Kind::Case), ..fresh().at(8) }, Some(2), "unless the ranks call it bad"),
-            (Observation { end: End::Exited(75), saved: asked(), ..fresh() }, Some(75), "a saved stop is final"),
-            (Observation { end: End::Exited(0), saved: asked(), ..fresh() }, Some(75), "whatever the launcher says"),
+            (Observation { end: End::Exited(75), saved: told(), ..fresh() }, Some(75), "a saved stop is final"),
+            (Observation { end: End::Exited(0), saved: told(), ..fresh() }, Some(75), "whatever the launcher says"),
             (Observation { stop_asked: asked(), ..fresh() }, Some(75), "nobody relaunches what was to stop"),
             (Observation { end: End::Overdue, stop_asked: asked(), ..fresh() }, Some(75), "nor what was too slow"),
             (Observation { end: End::Exited(75), ..fresh() }, None, "75 that nobody asked for is a failure"),

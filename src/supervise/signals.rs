@@ -6,6 +6,7 @@ use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
+use super::observation::Asked;
 use crate::config::StopSignal;
 use crate::error::{Error, Kind, Result};
 
@@ -13,10 +14,10 @@ use crate::error::{Error, Kind, Result};
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What the signals since the last look ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// Save and stop; the signal's name.
-    Stop(&'static str),
+    /// Save and stop. An interrupt is a person's, who means it for good; other signals warn of an end.
+    Stop(Asked),
     /// Stop at once: a second SIGINT.
     StopAtOnce,
 }
@@ -45,18 +46,19 @@ impl StopSignals {
                     return Some(Wish::StopAtOnce);
                 }
             }
-            wish = Some(Wish::Stop(signal_name(signal).unwrap_or("a signal")));
+            let reason = signal_name(signal).unwrap_or("a signal").to_owned();
+            wish = Some(Wish::Stop(Asked { reason, for_good: self.interrupts > 0 }));
         }
         wish
     }
 
-    /// Lets time go by while nothing runs; a wish to stop, however strong, ends that, and is returned by its name.
-    pub(super) fn wait(&mut self, time: Duration) -> Option<&'static str> {
+    /// Lets time go by while nothing runs; a wish to stop, however strong, ends that, and is returned.
+    pub(super) fn wait(&mut self, time: Duration) -> Option<Asked> {
         let end = Instant::now() + time;
         loop {
             match self.look() {
-                Some(Wish::Stop(signal)) => return Some(signal),
-                Some(Wish::StopAtOnce) => return Some("SIGINT"),
+                Some(Wish::Stop(asked)) => return Some(asked),
+                Some(Wish::StopAtOnce) => return Some(Asked { reason: "SIGINT".into(), for_good: true }),
                 None => {}
             }
             let left = end.saturating_duration_since(Instant::now());

@@ -1,20 +1,23 @@
 //! The supervisor's loop: attempt, decision, attempt, until the run is finished or there is a reason to stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::attempt;
+use super::allocation::Allocation;
+use super::attempt::{self, Call};
+use super::ground::{Dead, Ground};
 use super::launcher::Launcher;
+use super::lives::Lives;
 use super::nodes::Nodes;
 use super::policy::{Decision, History, Observation, decide};
 use super::signals::{StopSignals, Wish};
 use crate::config::{Bounds, StopSignal};
 use crate::error::{Error, Kind, Result};
-use crate::rundir::{Event, Journal, Lease, Orders, RunDirectory};
+use crate::rundir::{Event, JobRecord, Journal, Lease, Orders, RunDirectory};
 use crate::sys::process::adopt_orphans;
 
 /// The word with which a program starts over; it is meant for the first attempt alone.
@@ -23,16 +26,18 @@ const FRESH: &str = "--fresh";
 /// What is to be run, and how patiently.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Who starts the ranks.
-    pub launcher: Launcher,
+    /// Who starts the ranks: the first, and the others in turn when a launch shows no rank.
+    pub launchers: Vec<Launcher>,
     /// Options for the launcher, before the program.
     pub launcher_arguments: Vec<OsString>,
     /// How many ranks.
     pub ranks: usize,
     /// The fewest ranks to go on with, if the nodes take no more.
     pub fewest_ranks: usize,
-    /// The nodes to place them on, spare ones included; empty if the launcher knows.
+    /// The nodes to place them on, spare ones included; empty if the launcher knows. In an allocation its own count.
     pub nodes: Nodes,
+    /// The allocation of the batch job that this runs in, if it does.
+    pub allocation: Option<Allocation>,
     /// The run directory; an absolute path, since it is handed to the ranks.
     pub directory: RunDirectory,
     /// The program and its arguments.
@@ -70,69 +75,203 @@ pub struct Verdict {
 pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
     let run = &plan.directory;
     run.create()?;
-    let _lease = Lease::of_supervisor(run)?;
+    // The batch system ends one life of a job before it begins the next.
+    let lease = match plan.allocation.as_ref().is_some_and(|allocation| allocation.restart() > 0) {
+        true => Lease::inherited_from_supervisor(run)?,
+        false => Lease::of_supervisor(run)?,
+    };
     adopt_orphans().map_err(|cause| Error::new(Kind::Run, format!("cannot adopt orphaned processes: {cause}")))?;
-    let mut signals = StopSignals::take_over(&plan.stop_signals)?;
+    let signals = StopSignals::take_over(&plan.stop_signals)?;
     // A request that is older than this launch was meant for another.
     run.withdraw_stop_request()?;
-    let place = place_of(run)?;
-    let mut command = plan.command.clone();
     let found: BTreeSet<u64> = run.checkpoints()?.into_iter().map(|entry| entry.step).collect();
-    let mut history = History::new(plan.failures_allowed, found.last().copied());
-    for number in Journal::last_attempt(run)?.saturating_add(1).. {
-        let orders = Orders::from_this_supervisor(number, history.poison(), plan.deadline)?;
-        let journal = Journal::new(run, number);
-        let placement = match plan.nodes.place(plan.ranks, plan.fewest_ranks, &history.suspects()) {
-            Ok(placement) => placement,
-            Err(why) => return Ok(stop(&journal, 75, why)),
-        };
-        if place_of(run).ok() != Some(place) {
-            let why = format!("the run directory {} is no longer the one in which it began", run.root().display());
-            return Ok(Verdict {
-                exit_code: 1,
-                why: format!("{why}: it was moved or replaced; nothing is started over"),
-            });
-        }
-        tell(&format!("attempt {number}: {} on {placement}: {}", words(&command), plan.launcher));
-        journal.append(Event::AttemptLaunched {
-            launcher: plan.launcher.to_string(),
-            ranks: placement.ranks,
-            nodes: placement.nodes.iter().map(ToString::to_string).collect(),
-            command: command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
-        });
-        let seen = attempt::run(plan, &placement, &command, &orders, &mut signals, tell)?;
-        journal.append(Event::AttemptEnded { outcome: outcome(&seen), step: seen.step });
-        let mut decision = decide(&history, &seen);
-        if let (Decision::Relaunch { .. }, Some(Wish::Stop(signal))) = (&decision, signals.look()) {
-            // The signal came after the last process was gone.
-            decision = decide(&history, &Observation { stop_asked: Some(signal.into()), ..seen.clone() });
-        }
-        history.add(&seen);
-        match decision {
-            Decision::Finished => {
-                journal
-                    .append(Event::Decision { what: "finished".into(), why: "the completion record is there".into() });
-                tell(&format!("attempt {number}: finished in step {}", seen.step));
-                return Ok(Verdict { exit_code: 0, why: "finished".into() });
-            }
-            Decision::Stop { exit_code, why } => {
-                tell(&format!("attempt {number}: {}", outcome(&seen)));
-                return Ok(stop(&journal, exit_code, why));
-            }
-            Decision::Relaunch { why, after } => {
-                let place = restart_place(run, &history)?;
-                journal.append(Event::Decision { what: format!("relaunch from {place}"), why: why.clone() });
-                tell(&format!("attempt {number}: {}; relaunching from {place} ({why})", outcome(&seen)));
-                if let Some(signal) = signals.wait(after) {
-                    return Ok(stop(&journal, 75, format!("stopped ({signal}) before the next attempt")));
-                }
-            }
-        }
-        if seen.has_begun(&found) {
-            command.retain(|word| word != FRESH);
+    let mut supervision = Supervision {
+        plan,
+        lease,
+        place: place_of(run)?,
+        command: plan.command.clone(),
+        history: History::new(plan.failures_allowed, found.last().copied()),
+        found,
+        launchers: plan.launchers.iter().collect(),
+        dead: Dead::new(),
+        is_first: true,
+        signals,
+        tell,
+    };
+    let number = Journal::last_attempt(run)?.saturating_add(1);
+    if let Some(verdict) = supervision.begin_life(number)? {
+        return Ok(verdict);
+    }
+    for number in number.. {
+        if let Some(verdict) = supervision.attempt(number)? {
+            return Ok(verdict);
         }
     }
     unreachable!("the numbers of attempts do not end")
+}
+
+/// The supervision of one run, from its beginning to its verdict.
+struct Supervision<'a> {
+    plan: &'a Plan,
+    lease: Lease,
+    /// Which directory the run's path named at the beginning.
+    place: (u64, u64),
+    command: Vec<OsString>,
+    history: History,
+    /// The checkpoints that were there at the beginning.
+    found: BTreeSet<u64>,
+    /// Who starts the ranks, and who is tried next if that fails.
+    launchers: VecDeque<&'a Launcher>,
+    /// The nodes that cannot be used.
+    dead: Dead,
+    is_first: bool,
+    signals: StopSignals,
+    tell: &'a mut dyn FnMut(&str),
+}
+
+impl Supervision<'_> {
+    /// Makes known which job has the run, and what its earlier lives tell; the verdict, if there is no point in another one.
+    fn begin_life(&mut self, number: u32) -> Result<Option<Verdict>> {
+        let Some(allocation) = &self.plan.allocation else { return Ok(None) };
+        let run = &self.plan.directory;
+        let lives = Lives::of(&Journal::read(run)?, allocation, self.found.last().copied());
+        for node in &lives.avoided {
+            self.history.remember(node);
+        }
+        if lives.has_begun {
+            self.command.retain(|word| word != FRESH);
+        }
+        JobRecord {
+            scheduler: allocation.scheduler().to_owned(),
+            id: allocation.job().to_string(),
+            since: Timestamp::now(),
+        }
+        .write(run)?;
+        let journal = Journal::new(run, number);
+        journal.append(Event::JobBegan {
+            scheduler: allocation.scheduler().to_owned(),
+            job: allocation.job().to_string(),
+            restart: allocation.restart(),
+            nodes: allocation.nodes().names(),
+            checkpoint: self.found.last().copied(),
+        });
+        let vain = lives.without_progress;
+        if vain < self.plan.failures_allowed {
+            return Ok(None);
+        }
+        let why = format!("{vain} lives of job {} in a row ended without a newer checkpoint", allocation.job());
+        Ok(Some(stop(&journal, 1, format!("{why}: another would end like them"))))
+    }
+
+    /// Launches the ranks once, watches them to the end, and decides; the verdict, if that was the last time.
+    fn attempt(&mut self, number: u32) -> Result<Option<Verdict>> {
+        let (plan, run) = (self.plan, &self.plan.directory);
+        let journal = Journal::new(run, number);
+        if place_of(run).ok() != Some(self.place) {
+            let why = format!("the run directory {} is no longer the one in which it began", run.root().display());
+            let why = format!("{why}: it was moved or replaced; nothing is started over");
+            return Ok(Some(Verdict { exit_code: 1, why }));
+        }
+        // Whoever was frozen or cut off may wake up when another has long taken the run over.
+        self.lease.check()?;
+        let Ground { placement, lost, deadline } = match self.find_ground(&journal) {
+            Ok(ground) => ground,
+            Err(why) => return Ok(Some(self.pause(&journal, why))),
+        };
+        let orders = Orders::from_this_supervisor(number, self.history.poison(), deadline, lost)?;
+        let launcher = self.launchers[0];
+        (self.tell)(&format!("attempt {number}: {} on {placement}: {launcher}", words(&self.command)));
+        journal.append(Event::AttemptLaunched {
+            launcher: launcher.to_string(),
+            ranks: placement.ranks,
+            nodes: placement.nodes.iter().map(ToString::to_string).collect(),
+            command: self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        });
+        let call = Call { launcher, placement: &placement, command: &self.command, orders: &orders };
+        let seen = attempt::run(plan, &call, &mut self.signals, self.tell)?;
+        journal.append(Event::AttemptEnded { outcome: outcome(&seen), step: seen.step });
+        self.conclude(number, &journal, seen)
+    }
+
+    /// Where the attempt runs; nodes that are newly found dead are told.
+    fn find_ground(&mut self, journal: &Journal) -> Result<Ground, String> {
+        let known: BTreeSet<String> = self.dead.keys().cloned().collect();
+        let ground = Ground::find(self.plan, &self.history, self.is_first, &mut self.dead, self.tell);
+        self.is_first = false;
+        for (node, why) in self.dead.iter().filter(|(node, _)| !known.contains(*node)) {
+            (self.tell)(&format!("node {node} {why}"));
+            journal.append(Event::NodeAvoided { node: node.clone(), why: why.clone() });
+        }
+        ground
+    }
+
+    /// Decides what comes after an attempt, and does it; the verdict, if nothing comes.
+    fn conclude(&mut self, number: u32, journal: &Journal, seen: Observation) -> Result<Option<Verdict>> {
+        let mut decision = decide(&self.history, &seen);
+        if let (Decision::Relaunch { .. }, Some(Wish::Stop(asked))) = (&decision, self.signals.look()) {
+            // The signal came after the last process was gone.
+            decision = decide(&self.history, &Observation { stop_asked: Some(asked), ..seen.clone() });
+        }
+        let suspects = self.history.suspects();
+        self.history.add(&seen);
+        for node in &self.history.suspects() - &suspects {
+            let why = if seen.silent.contains(&node) { "fell silent" } else { "is where ranks failed twice" };
+            journal.append(Event::NodeAvoided { node, why: why.into() });
+        }
+        let ended = format!("attempt {number}: {}", outcome(&seen));
+        match decision {
+            Decision::Finished => {
+                let why = "the completion record is there".into();
+                journal.append(Event::Decision { what: "finished".into(), why });
+                (self.tell)(&format!("attempt {number}: finished in step {}", seen.step));
+                return Ok(Some(Verdict { exit_code: 0, why: "finished".into() }));
+            }
+            Decision::Stop { exit_code, why } => {
+                (self.tell)(&ended);
+                return Ok(Some(stop(journal, exit_code, why)));
+            }
+            Decision::Pause { why } => {
+                (self.tell)(&ended);
+                return Ok(Some(self.pause(journal, why)));
+            }
+            Decision::Relaunch { why, after } => {
+                let place = restart_place(&self.plan.directory, &self.history)?;
+                journal.append(Event::Decision { what: format!("relaunch from {place}"), why: why.clone() });
+                (self.tell)(&format!("{ended}; relaunching from {place} ({why})"));
+                if let Some(asked) = self.signals.wait(after) {
+                    let why = format!("stopped ({}) before the next attempt", asked.reason);
+                    return Ok(Some(if asked.for_good { stop(journal, 75, why) } else { self.pause(journal, why) }));
+                }
+            }
+        }
+        if !seen.shown {
+            // Where there are several, another launcher may know better how this machine wants it.
+            self.launchers.rotate_left(1);
+        }
+        if seen.has_begun(&self.found) {
+            self.command.retain(|word| word != FRESH);
+        }
+        Ok(None)
+    }
+
+    /// Leaves the run for now; a job that may goes into the queue again.
+    fn pause(&mut self, journal: &Journal, why: String) -> Verdict {
+        let verdict = stop(journal, 75, why.clone());
+        let Some(allocation) = self.plan.allocation.as_ref().filter(|allocation| allocation.requeue) else {
+            return verdict;
+        };
+        let job = allocation.job();
+        let avoid: Vec<String> = self.history.suspects().into_iter().chain(self.dead.keys().cloned()).collect();
+        let more = match self.lease.check().and_then(|()| allocation.put_back(&avoid)) {
+            Ok(None) => {
+                journal.append(Event::JobRequeued { job: job.to_string(), why });
+                format!("job {job} goes into the queue again")
+            }
+            Ok(Some(end)) => format!("{end}, and is left alone"),
+            Err(error) => format!("job {job} could not be put into the queue again: {error}; submit it anew"),
+        };
+        Verdict { why: format!("{}; {more}", verdict.why), ..verdict }
+    }
 }
 
 /// Which directory the run's path names now.

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
@@ -20,6 +21,15 @@ use nix::unistd::{Pid, getppid};
 /// The name of this host, as it stands in heartbeats, leases and the journal.
 pub(crate) fn host() -> String {
     nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Whether two names are of one host: what comes after the first dot is its domain, which not everybody tells.
+pub(crate) fn is_same_host(one: &str, other: &str) -> bool {
+    let first = |name: &str| match name.parse::<IpAddr>() {
+        Ok(_) => name.to_owned(),
+        Err(_) => name.split('.').next().unwrap_or(name).to_ascii_lowercase(),
+    };
+    first(one) == first(other)
 }
 
 /// The user in whose name this process acts.
