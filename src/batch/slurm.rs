@@ -16,6 +16,11 @@ use crate::error::{Error, Kind, Result};
 /// How often it is tried to say something of a job that has just been put into the queue again.
 const UPDATES: usize = 3;
 
+/// A node may take so many times longer to answer than the slowest that did,
+const SLOWER: u32 = 20;
+/// and at least so long.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How many nodes are called at once.
 const CALLS: usize = 64;
 
@@ -219,16 +224,20 @@ impl Slurm {
         self.silent_of_calls(calls, limit)
     }
 
-    /// The nodes whose call fails, or is not answered in time.
+    /// The nodes whose call fails, or is not answered in time: the time that others take says how long that is.
     fn silent_of_calls(&self, mut calls: Vec<(&[String], Option<Child>)>, limit: Duration) -> Vec<String> {
-        let end = Instant::now() + limit;
+        let begin = Instant::now();
+        let mut patience = limit;
         let mut silent = Vec::new();
         while !calls.is_empty() {
-            let late = Instant::now() >= end;
+            let elapsed = begin.elapsed();
             calls.retain_mut(|(nodes, call)| {
                 match call.as_mut().and_then(|call| call.try_wait().ok().flatten()) {
-                    Some(status) if status.success() => return false,
-                    None if call.is_some() && !late => return true,
+                    Some(status) if status.success() => {
+                        patience = (elapsed * SLOWER).max(PATIENCE).min(limit);
+                        return false;
+                    }
+                    None if call.is_some() && elapsed < patience => return true,
                     _ => silent.extend_from_slice(nodes),
                 }
                 if let Some(call) = call {

@@ -50,6 +50,13 @@ impl History {
         self.faults.insert(node.to_owned(), SUSPICIOUS);
     }
 
+    /// Takes back a fault of this node's: another one is found to be dead, and its death looked like that.
+    pub fn absolve(&mut self, node: &str) {
+        if let Some(faults) = self.faults.get_mut(node) {
+            *faults = faults.saturating_sub(1);
+        }
+    }
+
     /// The nodes that fell silent, or on which ranks failed again and again: others are better.
     pub fn suspects(&self) -> BTreeSet<String> {
         self.faults.iter().filter(|&(_, &faults)| faults >= SUSPICIOUS).map(|(node, _)| node.clone()).collect()

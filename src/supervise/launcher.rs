@@ -41,7 +41,7 @@ impl Family {
             Family::OpenMpi
         } else if text.contains("HYDRA") || text.contains("Intel(R) MPI") {
             Family::Hydra
-        } else if text.starts_with("slurm ") {
+        } else if text.starts_with("slurm") {
             Family::Srun
         } else {
             Family::Other
@@ -331,7 +331,8 @@ mod tests {
             ("noise\nmpirun (Open MPI) 4.1.4\n\nReport bugs to …", Family::OpenMpi),
             ("HYDRA build details:\n    Version: 4.0.2", Family::Hydra),
             ("Intel(R) MPI Library for Linux* OS, Version 2021.9", Family::Hydra),
-            ("slurm 22.05.8", Family::Srun),
+            ("slurm 23.11.4", Family::Srun),
+            ("slurm-wlm 22.05.8", Family::Srun),
             ("", Family::Other),
         ] {
             assert_eq!(Family::of_version(text), family, "{text}");

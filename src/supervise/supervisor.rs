@@ -95,6 +95,7 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
         launchers: plan.launchers.iter().collect(),
         dead: Dead::new(),
         is_first: true,
+        blamed: None,
         signals,
         tell,
     };
@@ -125,6 +126,8 @@ struct Supervision<'a> {
     /// The nodes that cannot be used.
     dead: Dead,
     is_first: bool,
+    /// The node on which a rank died in the last attempt.
+    blamed: Option<String>,
     signals: StopSignals,
     tell: &'a mut dyn FnMut(&str),
 }
@@ -201,6 +204,10 @@ impl Supervision<'_> {
         for (node, why) in self.dead.iter().filter(|(node, _)| !known.contains(*node)) {
             (self.tell)(&format!("node {node} {why}"));
             journal.append(Event::NodeAvoided { node: node.clone(), why: why.clone() });
+            // A launcher that loses a node kills the ranks on the others.
+            if let Some(blamed) = self.blamed.take().filter(|blamed| blamed != node) {
+                self.history.absolve(&blamed);
+            }
         }
         ground
     }
@@ -214,6 +221,7 @@ impl Supervision<'_> {
         }
         let suspects = self.history.suspects();
         self.history.add(&seen);
+        self.blamed = seen.faulty.clone();
         for node in &self.history.suspects() - &suspects {
             let why = if seen.silent.contains(&node) { "fell silent" } else { "is where ranks failed twice" };
             journal.append(Event::NodeAvoided { node, why: why.into() });
