@@ -148,19 +148,11 @@ impl Allocation {
         &self.mark
     }
 
-    /// What there is of it now. If the batch system does not answer, that is no reason to give up: it may be busy, and the
-    /// error comes with the answer that holds as long as nothing else is known.
-    pub(super) fn survey(&self) -> (Fate, Option<Error>) {
-        match self.try_survey() {
-            Ok(fate) => (fate, None),
-            Err(error) => {
-                let survey = Survey { nodes: self.nodes.clone(), dead: BTreeMap::new(), deadline: None };
-                (Fate::Goes(survey), Some(error))
-            }
-        }
-    }
-
-    fn try_survey(&self) -> Result<Fate> {
+    /// What there is of it now.
+    ///
+    /// # Errors
+    /// A run error, if the batch system gives no answer, or none that makes sense.
+    pub(super) fn survey(&self) -> Result<Fate> {
         let job = self.look()?;
         if let Some(end) = self.end_of(&job) {
             return Ok(Fate::Ends(end));
@@ -180,6 +172,16 @@ impl Allocation {
             Timestamp::now() + (left - margin)
         });
         Ok(Fate::Goes(Survey { nodes: self.nodes.filtered(|name| !dead.contains_key(name)), dead, deadline }))
+    }
+
+    /// What holds as long as nothing more is known.
+    pub(super) fn as_given(&self) -> Survey {
+        Survey { nodes: self.nodes.clone(), dead: BTreeMap::new(), deadline: None }
+    }
+
+    /// Whether all ranks are started without help from the batch system.
+    pub(super) fn is_this_node_alone(&self) -> bool {
+        self.nodes.names().iter().all(|name| is_same_host(name, &host()))
     }
 
     fn look(&self) -> Result<Job> {
@@ -260,9 +262,9 @@ fn counts(list: &str) -> Option<Vec<usize>> {
 
 #[cfg(test)]
 impl Allocation {
-    /// An allocation of job 7 with these nodes and tasks on them.
-    pub(super) fn in_test(nodes: &str, tasks: &str) -> Allocation {
-        tests::Fake::default().allocation(&[("SLURM_JOB_NODELIST", nodes), ("SLURM_TASKS_PER_NODE", tasks)])
+    /// An allocation of job 7 with these nodes and tasks on them, of which some do not answer.
+    pub(super) fn in_test(nodes: &str, tasks: &str, silent: &[&'static str]) -> Allocation {
+        tests::Fake::with_silent(silent).allocation(&[("SLURM_JOB_NODELIST", nodes), ("SLURM_TASKS_PER_NODE", tasks)])
     }
 }
 
@@ -285,6 +287,10 @@ mod tests {
     }
 
     impl Fake {
+        pub fn with_silent(silent: &[&'static str]) -> Fake {
+            Fake { silent: silent.to_vec(), ..Fake::default() }
+        }
+
         fn running(nodes: &[&str]) -> Fake {
             let job = Job {
                 id: JobId("7".into()),
@@ -371,20 +377,13 @@ mod tests {
     #[test]
     fn nodes_that_are_down_or_taken_away_are_not_used() {
         let fake = Fake { down: vec!["b"], ..Fake::running(&["a", "b"]) };
-        let (fate, doubt) = fake.allocation(&NODES).survey();
+        let fate = fake.allocation(&NODES).survey().unwrap();
         let Fate::Goes(survey) = fate else { panic!("{fate:?}") };
-        assert_eq!((survey.nodes, doubt), (nodes("a:2"), None));
+        assert_eq!(survey.nodes, nodes("a:2"));
         assert_eq!(survey.dead["b"], "is down, as Fake says");
         assert_eq!(survey.dead["c"], "is no longer part of the job");
         let left = survey.deadline.unwrap().duration_since(Timestamp::now()).as_secs();
         assert!((980..=990).contains(&left), "the supervisor needs some seconds for itself: {left}");
-    }
-
-    #[test]
-    fn a_batch_system_that_knows_nothing_is_no_reason_to_give_up() {
-        let (fate, doubt) = Fake::default().allocation(&NODES).survey();
-        assert!(matches!(fate, Fate::Goes(survey) if survey.nodes == nodes("a:2,b:2,c:2")));
-        assert!(doubt.unwrap().message().contains("knows nothing of job 7"));
     }
 
     #[test]

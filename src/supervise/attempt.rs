@@ -26,6 +26,8 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// The code with which a rank that panics ends all.
 const PANIC: i32 = 101;
+/// What a launcher kills ranks with.
+const SIGKILL: i32 = nix::sys::signal::Signal::SIGKILL as i32;
 /// How long killed processes may take to vanish.
 const BURIAL: Duration = Duration::from_secs(30);
 
@@ -251,7 +253,15 @@ impl Attempt<'_> {
         let records = HeartbeatRecord::read_all(&self.plan.directory, self.orders.attempt).unwrap_or_default();
         let record = records.iter().chain(self.watch.records()).find(|record| record.pid == pid && is_here(record));
         let record = record.filter(|record| !record.phase.may_leave())?.clone();
-        let told = match self.wait_for_launcher(LAST_WORDS) {
+        let last_words = self.wait_for_launcher(LAST_WORDS);
+        if signal == Some(SIGKILL)
+            && self.watch.has_several_nodes()
+            && let Some(end) = last_words
+        {
+            // The launcher kills all ranks here when it hears that one has died elsewhere: nobody knows who was first.
+            return Some(end);
+        }
+        let told = match last_words {
             // The launcher died first and took its ranks along; or the ranks ended by themselves with a code of ours, and
             // this one was only cleared away.
             Some(end @ (End::Killed(_) | End::Exited(1 | 2 | 75 | PANIC))) => return Some(end),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::allocation::{Allocation, Fate, Survey};
+use super::allocation::{Allocation, Survey};
 use super::nodes::Placement;
 use super::policy::History;
 use super::supervisor::Plan;
@@ -25,34 +25,32 @@ pub(super) struct Ground {
 pub(super) type Dead = BTreeMap<String, String>;
 
 impl Ground {
-    /// Finds the ground for an attempt; `is_first` tells whether it is the first of this supervisor. Who was found dead is
-    /// added to `dead`, whatever comes of it, and `tell` gets what people should know.
+    /// The ground for an attempt outside of batch jobs.
     ///
     /// # Errors
     /// The sentence that says why there is none.
-    pub fn find(
+    pub fn of_plan(plan: &Plan, history: &History) -> Result<Ground, String> {
+        let placement = plan.nodes.place(plan.ranks, plan.fewest_ranks, &history.suspects())?;
+        Ok(Ground { placement, lost: BTreeSet::new(), deadline: plan.deadline })
+    }
+
+    /// The ground for an attempt in an allocation of which this is known; `is_first` tells whether it is the first of this
+    /// supervisor. Who was found dead is in `dead`, whatever comes of it.
+    ///
+    /// # Errors
+    /// The sentence that says why there is none.
+    pub fn of_allocation(
         plan: &Plan,
+        allocation: &Allocation,
+        survey: &Survey,
         history: &History,
         is_first: bool,
         dead: &mut Dead,
-        tell: &mut dyn FnMut(&str),
     ) -> Result<Ground, String> {
         let suspects = history.suspects();
-        let Some(allocation) = &plan.allocation else {
-            let placement = plan.nodes.place(plan.ranks, plan.fewest_ranks, &suspects)?;
-            return Ok(Ground { placement, lost: BTreeSet::new(), deadline: plan.deadline });
-        };
-        let (fate, doubt) = allocation.survey();
-        if let Some(error) = doubt {
-            tell(&format!("{error}; going on with what is known"));
-        }
-        let survey = match fate {
-            Fate::Goes(survey) => survey,
-            Fate::Ends(why) => return Err(why),
-        };
         dead.clear();
         dead.extend(survey.dead.clone());
-        let placement = place(plan, allocation, &survey, &suspects, is_first, dead)?;
+        let placement = place(plan, allocation, survey, &suspects, is_first, dead)?;
         let mut lost: BTreeSet<String> = dead.keys().cloned().chain(suspects).collect();
         if is_first && allocation.restart() > 0 {
             lost.extend(holder_of_the_last_life(&plan.directory));
@@ -88,4 +86,81 @@ fn place(
 /// The node that still holds the lease of the attempt before, though the batch system has ended that life of the job.
 fn holder_of_the_last_life(run: &RunDirectory) -> Option<String> {
     Lease::holder_of(&run.lease()).map(|holder| holder.host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::launcher::Launcher;
+    use super::super::observation::Observation;
+    use super::*;
+
+    /// The placement of 4 ranks, of which so few are enough, on nodes of two each; those that Slurm calls down, those that do
+    /// not answer, those that are suspected.
+    fn found(
+        fewest: usize,
+        down: &[&str],
+        silent: &[&'static str],
+        suspects: &[&str],
+        is_first: bool,
+    ) -> (Result<String, String>, BTreeSet<String>) {
+        let room = tempfile::tempdir().unwrap();
+        let plan = Plan { fewest_ranks: fewest, ..Plan::in_test(Launcher::in_test(), 4, room.path()) };
+        let allocation = Allocation::in_test("a,b,c", "2(x3)", silent);
+        let mut survey = allocation.as_given();
+        survey.dead = down.iter().map(|&node| (node.to_owned(), "is down".to_owned())).collect();
+        survey.nodes = survey.nodes.filtered(|name| !down.contains(&name));
+        let mut history = History::new(3, None);
+        suspects.iter().for_each(|node| history.remember(node));
+        let mut dead = Dead::new();
+        let ground = Ground::of_allocation(&plan, &allocation, &survey, &history, is_first, &mut dead);
+        let lost = ground.as_ref().map_or_else(|_| BTreeSet::new(), |ground| ground.lost.clone());
+        assert!(ground.is_err() || dead.keys().all(|node| lost.contains(node)));
+        (ground.map(|ground| ground.placement.list()), lost)
+    }
+
+    fn placed(fewest: usize, down: &[&str], silent: &[&'static str], suspects: &[&str]) -> Result<String, String> {
+        found(fewest, down, silent, suspects, false).0
+    }
+
+    #[test]
+    fn a_spare_node_takes_the_place_of_a_dead_one_whoever_knows_it() {
+        assert_eq!(placed(4, &[], &[], &[]).as_deref(), Ok("a:2,b:2"));
+        assert_eq!(placed(4, &["b"], &[], &[]).as_deref(), Ok("a:2,c:2"), "the batch system does");
+        assert_eq!(placed(4, &[], &["b"], &[]).as_deref(), Ok("a:2,c:2"), "nobody does but the roll call");
+        assert_eq!(placed(4, &[], &[], &["b"]).as_deref(), Ok("a:2,c:2"), "it fell silent");
+    }
+
+    #[test]
+    fn without_spare_nodes_the_run_shrinks_as_far_as_it_may() {
+        assert_eq!(placed(2, &["b"], &["c"], &[]).as_deref(), Ok("a:2"));
+        assert_eq!(placed(4, &["b"], &["c"], &[]), Err("the nodes take 2 ranks, and 4 are needed".to_owned()));
+    }
+
+    #[test]
+    fn a_suspect_that_is_needed_is_taken_if_it_answers() {
+        assert_eq!(placed(4, &["b"], &[], &["c"]).as_deref(), Ok("a:2,c:2"));
+        assert!(placed(4, &["b"], &["c"], &["c"]).is_err());
+        let (first, _) = found(4, &["b"], &["c"], &["c"], true);
+        assert!(first.is_err(), "a suspect is called at first, too");
+        assert!(found(4, &[], &["a"], &[], true).0.is_ok(), "at first the batch system is believed");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_lost_node() {
+        let (placement, lost) = found(4, &[], &["b"], &["c"], false);
+        assert_eq!(placement.as_deref(), Ok("a:2,c:2"));
+        assert_eq!(lost, BTreeSet::from(["b".to_owned()]), "a suspect that is used is not lost");
+    }
+
+    #[test]
+    fn a_node_whose_ranks_the_launcher_killed_is_absolved() {
+        let mut history = History::new(9, None);
+        let died = |node: &str| Observation { faulty: Some(node.into()), ..Observation::in_test() };
+        history.add(&died("a"));
+        history.absolve("a");
+        history.add(&died("a"));
+        assert!(history.suspects().is_empty());
+        history.add(&died("a"));
+        assert_eq!(history.suspects(), BTreeSet::from(["a".to_owned()]));
+    }
 }

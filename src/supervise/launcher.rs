@@ -312,17 +312,22 @@ fn output_of(command: &mut Command) -> String {
 }
 
 #[cfg(test)]
+impl Launcher {
+    /// A launcher that is never started.
+    pub(super) fn in_test() -> Launcher {
+        Launcher { path: "/bin/launcher".into(), family: Family::Other, why: "a test".into(), mpi: None }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::time::Duration;
 
     use super::super::nodes::Nodes;
     use super::*;
-    use crate::config::Bounds;
-    use crate::rundir::RunDirectory;
 
     fn launcher(family: Family) -> Launcher {
-        Launcher { path: "/bin/launcher".into(), family, why: "a test".into(), mpi: None }
+        Launcher { family, ..Launcher::in_test() }
     }
 
     #[test]
@@ -357,21 +362,7 @@ mod tests {
         let launcher = launcher(family);
         let nodes = if nodes.is_empty() { Nodes::default() } else { Nodes::parse(nodes).unwrap() };
         let placement = nodes.place(ranks, ranks, &BTreeSet::new()).unwrap();
-        let plan = Plan {
-            launchers: vec![launcher.clone()],
-            launcher_arguments: vec!["--extra".into()],
-            ranks,
-            fewest_ranks: ranks,
-            nodes,
-            allocation,
-            directory: RunDirectory::new(room.path()),
-            command: Vec::new(),
-            failures_allowed: 3,
-            hang_after: Bounds { at_least: Duration::ZERO, at_most: Duration::ZERO },
-            stop_signals: Vec::new(),
-            deadline: None,
-            grace: Duration::ZERO,
-        };
+        let plan = Plan { nodes, allocation, ..Plan::in_test(launcher.clone(), ranks, room.path()) };
         let orders = Orders::from_this_supervisor(1, BTreeSet::new(), None, BTreeSet::new()).unwrap();
         let command = ["heat".into(), "run".into()];
         let call = Call { launcher: &launcher, placement: &placement, command: &command, orders: &orders };
@@ -418,7 +409,7 @@ mod tests {
 
     #[test]
     fn in_an_allocation_all_that_is_started_bears_a_mark_and_shares_the_nodes() {
-        let allocation = || Some(Allocation::in_test("a,b", "2(x2)"));
+        let allocation = || Some(Allocation::in_test("a,b", "2(x2)", &[]));
         let (command, _) = called(Family::Srun, "a:2,b:2", 4, allocation());
         let name = words(&command).into_iter().find(|word| word.starts_with("--job-name=steadfast-0-")).unwrap();
         assert!(words(&command).contains(&"--overlap"));

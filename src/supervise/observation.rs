@@ -98,3 +98,23 @@ impl Observation {
         self.checkpoints.last().copied()
     }
 }
+
+#[cfg(test)]
+impl Observation {
+    /// An attempt that was killed before it did anything.
+    pub(super) fn in_test() -> Observation {
+        Observation {
+            end: End::Exited(137),
+            start: Start::Never,
+            step: 0,
+            finished: false,
+            checkpoints: BTreeSet::new(),
+            error: None,
+            saved: None,
+            stop_asked: None,
+            shown: true,
+            faulty: None,
+            silent: BTreeSet::new(),
+        }
+    }
+}

@@ -135,19 +135,7 @@ mod tests {
     use super::*;
 
     fn died(start: Start, checkpoints: impl IntoIterator<Item = u64>) -> Observation {
-        Observation {
-            end: End::Exited(137),
-            start,
-            step: 0,
-            finished: false,
-            checkpoints: checkpoints.into_iter().collect(),
-            error: None,
-            saved: None,
-            stop_asked: None,
-            shown: true,
-            faulty: None,
-            silent: BTreeSet::new(),
-        }
+        Observation { start, checkpoints: checkpoints.into_iter().collect(), ..Observation::in_test() }
     }
 
     impl Observation {
@@ -215,6 +203,17 @@ mod tests {
         ] {
             assert_eq!(exit_code(&decide(&history(), &seen)), code, "{rule}: {seen:?}");
         }
+    }
+
+    #[test]
+    fn only_a_person_stops_a_run_for_good() {
+        let asked = |for_good| Some(Asked { reason: "told".into(), for_good });
+        let after = |seen| decide(&history(), &seen);
+        let saved = Some("the limit of wall time is near".to_owned());
+        assert!(matches!(after(Observation { saved: saved.clone(), ..fresh() }), Decision::Pause { .. }));
+        assert!(matches!(after(Observation { stop_asked: asked(false), ..fresh() }), Decision::Pause { .. }));
+        let both = Observation { saved, stop_asked: asked(true), ..fresh() };
+        assert!(matches!(after(both), Decision::Stop { exit_code: 75, .. }));
     }
 
     #[test]

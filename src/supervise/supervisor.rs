@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::allocation::Allocation;
+use super::allocation::{Allocation, Fate};
 use super::attempt::{self, Call};
 use super::ground::{Dead, Ground};
 use super::launcher::Launcher;
 use super::lives::Lives;
 use super::nodes::Nodes;
-use super::policy::{Decision, History, Observation, decide};
+use super::policy::{Asked, Decision, History, Observation, decide};
 use super::signals::{StopSignals, Wish};
 use crate::config::{Bounds, StopSignal};
 use crate::error::{Error, Kind, Result};
@@ -22,6 +22,9 @@ use crate::sys::process::adopt_orphans;
 
 /// The word with which a program starts over; it is meant for the first attempt alone.
 const FRESH: &str = "--fresh";
+
+/// The time between two questions to a batch system that does not answer.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// What is to be run, and how patiently.
 #[derive(Debug, Clone)]
@@ -179,7 +182,7 @@ impl Supervision<'_> {
         self.lease.check()?;
         let Ground { placement, lost, deadline } = match self.find_ground(&journal) {
             Ok(ground) => ground,
-            Err(why) => return Ok(Some(self.pause(&journal, why))),
+            Err(asked) => return Ok(Some(self.leave(&journal, asked))),
         };
         let orders = Orders::from_this_supervisor(number, self.history.poison(), deadline, lost)?;
         let launcher = self.launchers[0];
@@ -196,11 +199,19 @@ impl Supervision<'_> {
         self.conclude(number, &journal, seen)
     }
 
-    /// Where the attempt runs; nodes that are newly found dead are told.
-    fn find_ground(&mut self, journal: &Journal) -> Result<Ground, String> {
+    /// Where the attempt runs, or why it does not; nodes that are newly found dead are told.
+    fn find_ground(&mut self, journal: &Journal) -> Result<Ground, Asked> {
+        let pause = |reason| Asked { reason, for_good: false };
+        let Some(allocation) = &self.plan.allocation else {
+            return Ground::of_plan(self.plan, &self.history).map_err(pause);
+        };
+        let survey = match self.ask(allocation)? {
+            Fate::Goes(survey) => survey,
+            Fate::Ends(why) => return Err(pause(why)),
+        };
         let known: BTreeSet<String> = self.dead.keys().cloned().collect();
-        let ground = Ground::find(self.plan, &self.history, self.is_first, &mut self.dead, self.tell);
-        self.is_first = false;
+        let (is_first, dead) = (std::mem::take(&mut self.is_first), &mut self.dead);
+        let ground = Ground::of_allocation(self.plan, allocation, &survey, &self.history, is_first, dead);
         for (node, why) in self.dead.iter().filter(|(node, _)| !known.contains(*node)) {
             (self.tell)(&format!("node {node} {why}"));
             journal.append(Event::NodeAvoided { node: node.clone(), why: why.clone() });
@@ -209,7 +220,29 @@ impl Supervision<'_> {
                 self.history.absolve(&blamed);
             }
         }
-        ground
+        ground.map_err(pause)
+    }
+
+    /// What the batch system says of the allocation; without its help nothing can be launched on other nodes, so it is waited
+    /// for: it is being restarted, or this node is cut off.
+    fn ask(&mut self, allocation: &Allocation) -> Result<Fate, Asked> {
+        let mut told = false;
+        loop {
+            let error = match allocation.survey() {
+                Ok(fate) => return Ok(fate),
+                Err(error) => error,
+            };
+            if allocation.is_this_node_alone() {
+                return Ok(Fate::Goes(allocation.as_given()));
+            }
+            if !std::mem::replace(&mut told, true) {
+                (self.tell)(&format!("{}; waiting for {}", error.message(), allocation.scheduler()));
+            }
+            if let Some(asked) = self.signals.wait(PAUSE) {
+                let reason = format!("stopped ({}) while {} gave no answer", asked.reason, allocation.scheduler());
+                return Err(Asked { reason, ..asked });
+            }
+        }
     }
 
     /// Decides what comes after an attempt, and does it; the verdict, if nothing comes.
@@ -247,8 +280,8 @@ impl Supervision<'_> {
                 journal.append(Event::Decision { what: format!("relaunch from {place}"), why: why.clone() });
                 (self.tell)(&format!("{ended}; relaunching from {place} ({why})"));
                 if let Some(asked) = self.signals.wait(after) {
-                    let why = format!("stopped ({}) before the next attempt", asked.reason);
-                    return Ok(Some(if asked.for_good { stop(journal, 75, why) } else { self.pause(journal, why) }));
+                    let reason = format!("stopped ({}) before the next attempt", asked.reason);
+                    return Ok(Some(self.leave(journal, Asked { reason, ..asked })));
                 }
             }
         }
@@ -260,6 +293,11 @@ impl Supervision<'_> {
             self.command.retain(|word| word != FRESH);
         }
         Ok(None)
+    }
+
+    /// Leaves the run, for now or for good.
+    fn leave(&mut self, journal: &Journal, asked: Asked) -> Verdict {
+        if asked.for_good { stop(journal, 75, asked.reason) } else { self.pause(journal, asked.reason) }
     }
 
     /// Leaves the run for now; a job that may goes into the queue again.
@@ -310,4 +348,26 @@ fn restart_place(run: &RunDirectory, history: &History) -> Result<String> {
 
 fn words(command: &[OsString]) -> String {
     command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+impl Plan {
+    /// A plan for so many ranks, of which all are needed, in a run directory of its own.
+    pub(super) fn in_test(launcher: Launcher, ranks: usize, directory: &std::path::Path) -> Plan {
+        Plan {
+            launchers: vec![launcher],
+            launcher_arguments: vec!["--extra".into()],
+            ranks,
+            fewest_ranks: ranks,
+            nodes: Nodes::default(),
+            allocation: None,
+            directory: RunDirectory::new(directory),
+            command: Vec::new(),
+            failures_allowed: 3,
+            hang_after: Bounds { at_least: Duration::ZERO, at_most: Duration::ZERO },
+            stop_signals: Vec::new(),
+            deadline: None,
+            grace: Duration::ZERO,
+        }
+    }
 }
