@@ -17,7 +17,7 @@ use super::mode::{self, Mode, WORLD};
 use super::node::log_of;
 use super::{keeper, processes};
 
-/// How long the nodes may take to report, after a start or a boot.
+/// How long the nodes may take to report.
 const REPORT: Duration = Duration::from_secs(30);
 /// The lines of a log that a failure shows.
 const TAIL: usize = 12;
@@ -152,11 +152,6 @@ impl Cluster {
         self.order("join", node);
     }
 
-    /// Boots a dead node.
-    pub fn boot(&self, node: usize) {
-        self.order("boot", node);
-    }
-
     /// Sends a signal to a process, by the pid that it has on its node.
     pub fn signal(&self, node: usize, pid: u32, signal: Signal) {
         let order = format!("signal {node} {pid} {signal}");
@@ -169,30 +164,10 @@ impl Cluster {
         told.split(' ').filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
 
-    /// Has all nodes back, and waits until they are idle.
-    pub fn repair(&self) {
-        for node in 1..=NODES {
-            if let Err(problem) = self.try_order("busy", node) {
-                assert!(problem.ends_with("is dead"), "{problem}");
-                self.boot(node);
-            }
-        }
-        for (state, node) in self.node_states().iter().zip(1..) {
-            // One that was declared dead does not come back by itself.
-            if state.starts_with("down") || state.starts_with("drain") {
-                self.try_ask("scontrol", &["update", &format!("NodeName={}", conf::name(node)), "State=RESUME"]);
-            }
-        }
-        self.see("idle nodes after a repair", REPORT, || self.all_idle());
-    }
-
-    /// Takes all jobs out of the queue, for the next story after one that broke off.
-    pub fn clear(&self) {
-        for line in self.queue().lines() {
-            let id = line.split(' ').next().unwrap_or_default();
-            self.try_ask("scancel", &["--signal=KILL", "--full", id]);
-            self.try_ask("scancel", &[id]);
-        }
+    /// Has Slurm believe that a node is down, as a health check or an operator would.
+    pub fn declare_dead(&self, node: usize) {
+        let name = format!("NodeName={}", conf::name(node));
+        self.ask("scontrol", &["update", &name, "State=DOWN", "Reason=dead"]);
     }
 
     /// Waits for a condition.

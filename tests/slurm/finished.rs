@@ -3,17 +3,18 @@
 use super::cluster::Cluster;
 use super::draw::Draw;
 use super::scene::Scene;
-use super::stories::{Row, row};
+use super::times::Times;
 
-/// Through mpirun and through srun, the result is that of a run on one machine.
-pub fn submitted(cluster: &Cluster, _: &Draw) -> Vec<Row> {
-    let launchers: [&[&str]; 2] = [&["mpirun"], &["srun", "--launcher-arg=--mpi=pmix"]];
-    launchers
-        .map(|launcher| {
-            let scene = Scene::new(cluster, &format!("submitted-{}", launcher[0]));
-            let job = scene.submit_by_hand(&["--nodes=2"], &[&["--launcher"], launcher].concat());
-            let launcher = launcher[0];
-            row(format!("through {launcher}"), scene.finishes(job))
-        })
-        .into()
+pub fn through_mpirun(cluster: &Cluster, _: &Draw) -> Times {
+    finishes(cluster, "mpirun")
+}
+
+pub fn through_srun(cluster: &Cluster, _: &Draw) -> Times {
+    finishes(cluster, "srun")
+}
+
+fn finishes(cluster: &Cluster, launcher: &str) -> Times {
+    let scene = Scene::new(cluster);
+    let job = scene.submit(0, &["--launcher", launcher]);
+    scene.finishes(job)
 }

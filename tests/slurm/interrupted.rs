@@ -13,7 +13,6 @@ use nix::unistd::Pid;
 use super::cluster::Cluster;
 use super::draw::Draw;
 use super::mode::{self, Mode};
-use super::stories::{Row, row};
 use super::times::Times;
 
 /// The word by which this program knows that it is to hold a cluster until it is killed.
@@ -35,28 +34,25 @@ pub fn hold() -> ExitCode {
 }
 
 /// Killed, and interrupted at the keyboard, a test leaves no process and no file; meanwhile another has a cluster too.
-pub fn nothing_is_left(cluster: &Cluster, _: &Draw) -> Vec<Row> {
-    [("killed", Signal::SIGKILL), ("Ctrl-C", Signal::SIGINT)]
-        .map(|(what, signal)| {
-            let this = std::env::current_exe().expect("this test has a path");
-            let mut command = Command::new(this);
-            command.arg(ROLE).env(mode::WISH, cluster.mode.to_string()).process_group(0);
-            let mut child = command.stdout(Stdio::piped()).spawn().expect("this test starts again");
-            let mut line = String::new();
-            let read = BufReader::new(child.stdout.take().expect("it was asked for")).read_line(&mut line);
-            let directory = Path::new(line.trim()).parent().filter(|_| read.is_ok()).map(Path::to_owned);
-            let pid = child.id().cast_signed();
-            // A terminal sends its signal to the whole group.
-            let whom = if signal == Signal::SIGINT { -pid } else { pid };
-            kill(Pid::from_raw(whom), signal).expect("it lives");
-            child.wait().expect("it is a child");
-            let directory = directory.expect("the other test told where its cluster is");
-            let gone = || !directory.exists() && mentioning(&directory).is_empty();
-            let vanished = cluster.is_seen(BURIAL, gone);
-            assert!(vanished, "{} is left, with {:?}", directory.display(), mentioning(&directory));
-            row(what, Times::default())
-        })
-        .into()
+pub fn nothing_is_left(cluster: &Cluster, _: &Draw) -> Times {
+    for signal in [Signal::SIGKILL, Signal::SIGINT] {
+        let this = std::env::current_exe().expect("this test has a path");
+        let mut command = Command::new(this);
+        command.arg(ROLE).env(mode::WISH, cluster.mode.to_string()).process_group(0);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("this test starts again");
+        let mut line = String::new();
+        let read = BufReader::new(child.stdout.take().expect("it was asked for")).read_line(&mut line);
+        let directory = Path::new(line.trim()).parent().filter(|_| read.is_ok()).map(Path::to_owned);
+        let pid = child.id().cast_signed();
+        // A terminal sends its signal to the whole group.
+        let whom = if signal == Signal::SIGINT { -pid } else { pid };
+        kill(Pid::from_raw(whom), signal).expect("it lives");
+        child.wait().expect("it is a child");
+        let directory = directory.expect("the other test told where its cluster is");
+        let vanished = cluster.is_seen(BURIAL, || !directory.exists() && mentioning(&directory).is_empty());
+        assert!(vanished, "after {signal} {} is left, with {:?}", directory.display(), mentioning(&directory));
+    }
+    Times::default()
 }
 
 /// The processes of this machine whose command lines or environments name a directory.

@@ -95,7 +95,10 @@ impl Keeper<'_> {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.daemon("slurmctld", &["-D", "-c", "-f", &self.path("slurm.conf")].map(str::to_owned))?;
-        (1..=NODES).try_for_each(|number| self.boot(number))
+        for number in 1..=NODES {
+            self.nodes.insert(number, Node::boot(number, self.directory, self.mode)?);
+        }
+        Ok(())
     }
 
     fn path(&self, name: &str) -> String {
@@ -110,15 +113,6 @@ impl Keeper<'_> {
         let mut command = Command::new(program(name).ok_or(format!("{name} is missing"))?);
         command.args(arguments).stdin(Stdio::null()).stdout(out).stderr(log);
         command.spawn().map(drop).map_err(|cause| format!("{name} does not start: {cause}"))
-    }
-
-    fn boot(&mut self, number: usize) -> Result<(), String> {
-        if self.nodes.contains_key(&number) {
-            return Err(format!("node {number} lives already"));
-        }
-        let node = Node::boot(number, self.directory, self.mode)?;
-        self.nodes.insert(number, node);
-        Ok(())
     }
 
     /// Carries out orders until they end, and buries the dead meanwhile.
@@ -148,9 +142,6 @@ impl Keeper<'_> {
         let words: Vec<&str> = order.split(' ').collect();
         let [what, number, rest @ ..] = words.as_slice() else { return Err(unknown()) };
         let number: usize = number.parse().map_err(|_| unknown())?;
-        if *what == "boot" {
-            return self.boot(number).map(|()| String::new());
-        }
         let Some(node) = self.nodes.get(&number) else { return Err(format!("node {number} is dead")) };
         match (*what, rest) {
             ("kill", []) => self.nodes.remove(&number).expect("it was there just now").kill()?,

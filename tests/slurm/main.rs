@@ -10,6 +10,9 @@
 //! - A word on the command line tells only the stories whose names contain it.
 //! - `--full`, or `STEADFAST_SLURM=long`, tells them again and again, with blows at moments drawn from a seed.
 //! - `--seed N` begins with this seed; `--rounds N` plays so many.
+//! - `--at-once N` tells so many at a time, each on a cluster of its own (3 unless told otherwise); with 1 the times that
+//!   are reported are undisturbed by others.
+//! - `--keep` keeps logs and run directories of all stories, not only of those that break off.
 //! - `--list` names the stories.
 //! - `STEADFAST_SLURM_MODE` asks for `network` (a world of its own for each node; only root may) or `plain`.
 //!
@@ -20,6 +23,7 @@ mod conf;
 #[allow(dead_code)] // The faults use the rest.
 #[path = "../faults/draw.rs"]
 mod draw;
+mod ends;
 mod fenced;
 mod finished;
 mod interrupted;
@@ -38,15 +42,17 @@ mod scene;
 mod stage;
 mod stories;
 mod times;
+mod warned;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use cluster::Cluster;
 use draw::Draw;
 use mode::Mode;
-use report::Report;
+use report::{Outcome, Report};
 use stories::{STORIES, Story};
 
 /// The first seed of a form that asks for none: the same blows in every run of the tests.
@@ -54,36 +60,47 @@ const SEED: u64 = 20_261_123;
 /// How often the long form tells each story, unless it is told otherwise.
 const LONG: u64 = 10;
 
+/// How many stories are told at a time.
+const AT_ONCE: usize = 3;
+
+const NO_NETWORK: &str = "only root may give each node a network of its own";
+
 /// What is to be told.
 struct Wish {
     words: Vec<String>,
     seed: u64,
     rounds: u64,
+    at_once: usize,
+    keep: bool,
     list: bool,
 }
 
 impl Wish {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Wish, String> {
         let mut full = std::env::var("STEADFAST_SLURM").is_ok_and(|form| form == "long");
-        let (mut words, mut seed, mut rounds, mut list) = (Vec::new(), SEED, None, false);
+        let mut wish = Wish { words: Vec::new(), seed: SEED, rounds: 0, at_once: AT_ONCE, keep: false, list: false };
+        let mut rounds = None;
         while let Some(argument) = arguments.next() {
-            let mut number = || {
+            let mut number = || -> Result<u64, String> {
                 let value = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
                 value.parse().map_err(|_| format!("{argument} cannot be \"{value}\": it is no number"))
             };
             match argument.as_str() {
-                "--list" => list = true,
+                "--list" => wish.list = true,
+                "--keep" => wish.keep = true,
                 "--full" => full = true,
-                "--seed" => seed = number()?,
+                "--seed" => wish.seed = number()?,
+                "--at-once" => wish.at_once = number()? as usize,
                 "--rounds" => rounds = Some(number()?),
                 // What cargo test hands to every test program.
                 "--quiet" | "--nocapture" | "--exact" | "--ignored" | "--include-ignored" => {}
                 "--test-threads" | "--skip" => drop(arguments.next()),
-                word if !word.starts_with('-') => words.push(word.to_owned()),
+                word if !word.starts_with('-') => wish.words.push(word.to_owned()),
                 _ => return Err(format!("{argument} is not known")),
             }
         }
-        Ok(Wish { words, seed, rounds: rounds.unwrap_or(if full { LONG } else { 1 }), list })
+        wish.rounds = rounds.unwrap_or(if full { LONG } else { 1 });
+        Ok(wish)
     }
 
     fn wants(&self, story: &Story) -> bool {
@@ -118,48 +135,53 @@ fn main() -> ExitCode {
         }
     };
     let begin = Instant::now();
-    let cluster = match Cluster::start(mode) {
-        Ok(cluster) => cluster,
-        Err(problem) => {
-            eprintln!("error: no cluster: {problem}");
-            return ExitCode::FAILURE;
-        }
-    };
-    println!(
-        "a cluster of {} nodes ({mode}) after {:.1} s, first seed {}",
-        conf::NODES,
-        begin.elapsed().as_secs_f64(),
-        wish.seed
-    );
-    let mut report = Report::default();
-    for seed in (wish.seed..).take(wish.rounds as usize) {
-        for story in STORIES.iter().filter(|story| wish.wants(story)) {
-            match (story.needs, mode) {
-                (Mode::Network, Mode::Plain) => {
-                    report.skipped(story, "only root may give each node a network of its own")
-                }
-                _ => tell(story, &cluster, seed, &mut report),
-            }
-        }
-    }
+    println!("stories on a real Slurm of {} nodes ({mode}), first seed {}", conf::NODES, wish.seed);
+    let stories: Vec<&Story> = STORIES.iter().filter(|story| wish.wants(story)).collect();
+    let plays =
+        (wish.seed..).take(wish.rounds as usize).flat_map(|seed| stories.iter().map(move |story| (*story, seed)));
+    let report = tell_all(plays.collect(), mode, &wish);
     report.print(begin.elapsed());
     if report.is_as_promised() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Tells one story, with all nodes back before and nothing left of it for the next.
-fn tell(story: &Story, cluster: &Cluster, seed: u64, report: &mut Report) {
-    let begin = Instant::now();
-    let draw = Draw::new(seed);
-    let told = catch_unwind(AssertUnwindSafe(|| {
-        cluster.repair();
-        (story.play)(cluster, &draw)
-    }));
-    match told {
-        Ok(rows) => report.told(story, rows, begin.elapsed()),
+/// Tells the stories, some at a time: most of their time they wait for Slurm.
+fn tell_all(plays: Vec<(&Story, u64)>, mode: Mode, wish: &Wish) -> Report {
+    let (plays, report) = (Mutex::new(plays.into_iter()), Mutex::new(Report::default()));
+    let next = || plays.lock().unwrap_or_else(PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        for _ in 0..wish.at_once {
+            scope.spawn(|| {
+                while let Some((story, seed)) = next() {
+                    let begin = Instant::now();
+                    let outcome = match (story.needs, mode) {
+                        (Mode::Network, Mode::Plain) => Outcome::Skipped(NO_NETWORK.into()),
+                        _ => tell(story, mode, seed, wish.keep),
+                    };
+                    report.lock().unwrap_or_else(PoisonError::into_inner).add(story, seed, outcome, begin.elapsed());
+                }
+            });
+        }
+    });
+    report.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells one story, on a cluster of its own.
+fn tell(story: &Story, mode: Mode, seed: u64, keeps: bool) -> Outcome {
+    let cluster = match catch_unwind(|| Cluster::start(mode)) {
+        Ok(Ok(cluster)) => cluster,
+        Ok(Err(problem)) => return Outcome::Broken(format!("no cluster: {problem}")),
+        Err(_) => return Outcome::Broken("the cluster did not come up, as told above".into()),
+    };
+    match catch_unwind(AssertUnwindSafe(|| (story.play)(&cluster, &Draw::new(seed)))) {
+        Ok(times) => {
+            if keeps {
+                cluster.keep(&format!("{}-{seed}", story.name));
+            }
+            Outcome::AsPromised(times)
+        }
         Err(_) => {
             let kept = cluster.keep(&format!("{}-{seed}", story.name));
-            report.broken(story, seed, &kept, begin.elapsed());
-            cluster.clear();
+            Outcome::Broken(format!("as told above; what it left is kept in {}", kept.display()))
         }
     }
 }

@@ -25,7 +25,6 @@ pub fn set_up() -> Result<(), String> {
 ///
 /// The command that failed, and what it said.
 pub fn plug_in(node: usize, process: u32) -> Result<(), String> {
-    remove(node);
     let cable = cable(node);
     ip(&["link", "add", &cable, "type", "veth", "peer", "name", "eth0", "netns", &process.to_string()])?;
     ip(&["link", "set", &cable, "master", SWITCH, "up"])
@@ -47,11 +46,6 @@ pub fn unplug(node: usize) -> Result<(), String> {
 /// If it has none, or `ip` refuses.
 pub fn replug(node: usize) -> Result<(), String> {
     ip(&["link", "set", &cable(node), "up"])
-}
-
-/// Takes a cable away, if it is there: the kernel does so too, but later, when it clears up a dead network.
-pub fn remove(node: usize) {
-    let _ = ip(&["link", "del", &cable(node)]);
 }
 
 /// Gives this node its address, as soon as its cable has come.

@@ -82,11 +82,7 @@ impl Node {
         if self.mode == Mode::Network {
             network::unplug(self.number)?;
         }
-        processes::kill_tree(self.root)?;
-        if self.mode == Mode::Network {
-            network::remove(self.number);
-        }
-        Ok(())
+        processes::kill_tree(self.root)
     }
 
     /// Stops everything on it at once, as a hypervisor or a kernel in trouble does.

@@ -11,6 +11,7 @@ use steadfast::rundir::{Event, HeartbeatRecord, Journal, RunDirectory};
 
 use super::cluster::Cluster;
 use super::conf::{self, NODES};
+use super::draw::Draw;
 use super::job::Job;
 use super::stage::{self, Room};
 use super::times::{Clock, Times};
@@ -32,7 +33,7 @@ const ASK: Duration = Duration::from_millis(250);
 /// The environment variable that holds a plan of faults.
 pub const PLAN: &str = "STEADFAST_FAULT";
 /// A fault that is none: it makes a run slow enough to be seen at work.
-const SLOWLY: &str = "slow@attempt=any,phase=sweep,ms=4";
+const SLOWLY: &str = "slow@attempt=any,phase=sweep,ms=5";
 
 const CASE: &str = r#"
 [grid]
@@ -61,23 +62,40 @@ hang_after = "3 s"
 /// A case, its run directory, and its jobs.
 pub struct Scene<'c> {
     pub cluster: &'c Cluster,
-    directory: PathBuf,
+    /// The plan of faults that its jobs are submitted with.
+    plan: &'static str,
     clock: RefCell<Clock>,
     last_ask: Cell<Option<Instant>>,
 }
 
 impl<'c> Scene<'c> {
-    /// A fresh directory with the case.
-    pub fn new(cluster: &'c Cluster, name: &str) -> Scene<'c> {
-        let directory = cluster.shared().join(name);
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir(&directory).expect("the shared directory is there");
-        fs::write(directory.join("case.toml"), CASE).expect("the disk has room for a case");
-        Scene { cluster, directory, clock: RefCell::default(), last_ask: Cell::default() }
+    /// The case, in the directory that all nodes see.
+    pub fn new(cluster: &'c Cluster) -> Scene<'c> {
+        let scene = Scene { cluster, plan: SLOWLY, clock: RefCell::default(), last_ask: Cell::default() };
+        scene.write_case(CASE);
+        scene
+    }
+
+    pub fn with_plan(self, plan: &'static str) -> Scene<'c> {
+        Scene { plan, ..self }
+    }
+
+    fn write_case(&self, text: &str) {
+        fs::write(self.path("case.toml"), text).expect("the disk has room for a case");
+    }
+
+    /// The case lets the run go on with so many ranks.
+    pub fn allow_fewer_ranks(&self, fewest: usize) {
+        self.write_case(&format!("{CASE}fewest_ranks = {fewest}\n"));
+    }
+
+    /// The case says what no case can mean.
+    pub fn spoil_the_case(&self) {
+        self.write_case(&CASE.replace("cells = [48, 48]", "cells = [48, -48]"));
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        self.cluster.shared().join(name)
     }
 
     pub fn text(&self, name: &str) -> String {
@@ -99,23 +117,30 @@ impl<'c> Scene<'c> {
         })
     }
 
-    /// Submits a script as a user would write it, and gives the job's number.
-    pub fn submit_by_hand(&self, options: &[&str], launch: &[&str]) -> u32 {
-        let options: String = options.iter().map(|option| format!("#SBATCH {option}\n")).collect();
-        let words = [env!("CARGO_BIN_EXE_steadfast"), "launch", "-n"].map(str::to_owned).into_iter();
-        let words = words.chain([(NEEDED * PER_NODE).to_string()]).chain(launch.iter().map(|word| (*word).to_owned()));
-        let words = words.chain(["--dir".into(), self.text("run"), "--".into()]).chain(self.program());
+    /// Submits the run with so many spare nodes, and gives the job's number.
+    pub fn submit(&self, spare: usize, launch: &[&str]) -> u32 {
+        let tool = env!("CARGO_BIN_EXE_steadfast");
+        let (nodes, ranks, log, run) = (NEEDED + spare, NEEDED * PER_NODE, self.text("job.log"), self.text("run"));
+        let no_kill = if spare > 0 { ("#SBATCH --no-kill\n", "--no-kill") } else { ("", "") };
         let script = format!(
-            "#!/bin/bash\n#SBATCH --ntasks-per-node={PER_NODE}\n#SBATCH --output={}\n#SBATCH --open-mode=append\n{options}\
-             exec {}\n",
-            self.text("job.log"),
-            words.collect::<Vec<_>>().join(" ")
+            "#!/bin/bash\n#SBATCH --nodes={nodes} --ntasks-per-node={PER_NODE}\n#SBATCH --requeue --open-mode=append\n\
+             #SBATCH --output={log}\n{}exec {tool} launch -n {ranks} --requeue {} {} --dir {run} -- {}\n",
+            no_kill.0,
+            no_kill.1,
+            launch.join(" "),
+            self.program().join(" ")
         );
         fs::write(self.path("job.sh"), script).expect("the disk has room for a script");
-        let output = self.cluster.login("sbatch").env(PLAN, SLOWLY).args(["--parsable", &self.text("job.sh")]).output();
+        let output =
+            self.cluster.login("sbatch").env(PLAN, self.plan).args(["--parsable", &self.text("job.sh")]).output();
         let output = output.expect("sbatch is there");
         let id = String::from_utf8_lossy(&output.stdout).trim().parse();
         id.unwrap_or_else(|_| panic!("sbatch: {}\n{}", String::from_utf8_lossy(&output.stderr), self.cluster.story()))
+    }
+
+    /// What the jobs have said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("job.log")).unwrap_or_default()
     }
 
     /// The program and its arguments.
@@ -124,12 +149,14 @@ impl<'c> Scene<'c> {
         vec![program, "run".into(), self.text("case.toml"), "--quiet".into()]
     }
 
-    /// Waits until the ranks of this attempt have done so many steps and a checkpoint is committed.
-    pub fn see_at_work(&self, attempt: u32, step: u64) -> Vec<HeartbeatRecord> {
-        let (mut seen, what) = (Vec::new(), format!("attempt {attempt} beyond step {step}, with a checkpoint"));
-        self.cluster.see(&what, LIMIT, || {
+    /// Waits until the ranks of this attempt have done some steps, as many as are drawn, with a checkpoint to go back to.
+    pub fn see_at_work(&self, attempt: u32, draw: &Draw) -> Vec<HeartbeatRecord> {
+        let (mut seen, mut begun, steps) = (Vec::new(), None, draw.between(STEPS / 10, STEPS / 4));
+        self.cluster.see(&format!("attempt {attempt} at work for {steps} steps, with a checkpoint"), LIMIT, || {
             seen = HeartbeatRecord::read_all(&self.run(), attempt).unwrap_or_default();
-            seen.iter().any(|record| record.step > step) && !self.run().checkpoints().unwrap_or_default().is_empty()
+            let step = seen.iter().map(|record| record.step).max().unwrap_or(0);
+            let begun = *begun.get_or_insert(step);
+            step >= begun + steps && !self.run().checkpoints().unwrap_or_default().is_empty()
         });
         seen
     }
@@ -209,6 +236,13 @@ impl<'c> Scene<'c> {
                 newest = newest.max(entry.attempt);
             }
         }
+    }
+
+    /// It has not finished, and left what another job can go on from.
+    pub fn is_resumable(&self) {
+        assert!(!self.run().finished().exists(), "the run calls itself finished");
+        assert!(!self.run().checkpoints().unwrap_or_default().is_empty(), "there is no checkpoint");
+        self.has_only_good_checkpoints();
     }
 
     /// The result is that of a run on one machine that nothing has disturbed.

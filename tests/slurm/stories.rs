@@ -2,9 +2,9 @@
 
 use super::cluster::Cluster;
 use super::draw::Draw;
-use super::mode::Mode;
+use super::mode::Mode::{self, Network, Plain};
 use super::times::Times;
-use super::{fenced, finished, interrupted, nodes, ranks};
+use super::{ends, fenced, finished, interrupted, nodes, ranks, warned};
 
 /// Something that happens to a job on a cluster.
 pub struct Story {
@@ -12,48 +12,68 @@ pub struct Story {
     pub promise: &'static str,
     /// In which mode it can be told: some need nodes that differ, and can be lost.
     pub needs: Mode,
-    pub play: fn(&Cluster, &Draw) -> Vec<Row>,
+    pub play: fn(&Cluster, &Draw) -> Times,
 }
 
-/// One line of the report: a variant of a story, and how long things took.
-pub struct Row {
-    pub what: String,
-    pub times: Times,
+const fn story(name: &'static str, needs: Mode, play: fn(&Cluster, &Draw) -> Times, promise: &'static str) -> Story {
+    Story { name, promise, needs, play }
 }
 
-pub fn row(what: impl Into<String>, times: Times) -> Row {
-    Row { what: what.into(), times }
-}
-
-pub const STORIES: [Story; 5] = [
-    Story {
-        name: "interrupted",
-        promise: "a cluster is gone with the test that started it, however that ends",
-        needs: Mode::Plain,
-        play: interrupted::nothing_is_left,
-    },
-    Story {
-        name: "submitted",
-        promise: "a job is submitted and finishes with the bits of a local run",
-        needs: Mode::Plain,
-        play: finished::submitted,
-    },
-    Story {
-        name: "rank",
-        promise: "a rank that dies or hangs is named, and relaunched in the same allocation",
-        needs: Mode::Network,
-        play: ranks::killed_and_stopped,
-    },
-    Story {
-        name: "lost",
-        promise: "a job that loses a node and has no spare is requeued, and finishes on others",
-        needs: Mode::Network,
-        play: nodes::lost,
-    },
-    Story {
-        name: "fenced",
-        promise: "nodes out of reach are given up, and what they write when they are back is never committed",
-        needs: Mode::Network,
-        play: fenced::late_writers,
-    },
+/// Long ones first: several are told at a time.
+pub const STORIES: [Story; 20] = [
+    story(
+        "frozen-host",
+        Network,
+        fenced::batch_host_frozen,
+        "the node of the supervisor stands still: the next life takes over, and it is not heard when it wakes",
+    ),
+    story(
+        "three-lives",
+        Network,
+        warned::three_lives,
+        "a job that is warned before its end saves, is requeued and goes on, again and again",
+    ),
+    story("cut", Network, fenced::cable_cut, "a node whose cable is cut is given up, and not heard when it is back"),
+    story("frozen", Network, fenced::node_frozen, "a node that stands still is given up, and not heard when it wakes"),
+    story("lost", Network, nodes::lost, "a job that loses a node and has no spare is requeued, and finishes on others"),
+    story("host-lost", Network, nodes::batch_host_lost, "so is one that loses the node of the supervisor"),
+    story(
+        "host-of-several",
+        Network,
+        nodes::batch_host_lost_with_spare,
+        "with spare nodes Slurm keeps the job though nobody is left in it: the sentry has it requeued",
+    ),
+    story(
+        "spare-unnoticed",
+        Network,
+        nodes::spare_unnoticed,
+        "a node dies, and its spare takes its place before Slurm has noticed",
+    ),
+    story("spare-noticed", Network, nodes::spare_noticed, "a node dies and Slurm says so: its spare takes its place"),
+    story(
+        "fewer",
+        Network,
+        nodes::fewer_ranks,
+        "two nodes die and one was spare: the run goes on with fewer ranks, if the case allows it",
+    ),
+    story("rank-killed", Network, ranks::killed, "a rank that dies is named, and relaunched in the same allocation"),
+    story("rank-stopped", Network, ranks::stopped, "a rank that hangs is named, and relaunched in the same allocation"),
+    story(
+        "submitted-mpirun",
+        Plain,
+        finished::through_mpirun,
+        "a job finishes through mpirun with the bits of a local run",
+    ),
+    story("submitted-srun", Plain, finished::through_srun, "and through srun"),
+    story("twice", Plain, ends::second_job, "a second job on a run directory is refused, and the first goes on"),
+    story("cancelled", Plain, ends::cancelled, "a job that is cancelled is not requeued, and what it saved is good"),
+    story("bad-case", Plain, ends::bad_case, "a bad case is not requeued"),
+    story("no-progress", Plain, ends::no_progress, "a job without progress stops being requeued, and says why"),
+    story("stopped", Plain, ends::stopped, "a run that a person stops has saved, and is not requeued"),
+    story(
+        "interrupted",
+        Plain,
+        interrupted::nothing_is_left,
+        "a cluster is gone with the test that started it, however that ends",
+    ),
 ];
