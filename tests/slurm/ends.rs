@@ -1,0 +1,70 @@
+//! Story 8: ends that are final.
+
+use super::cluster::Cluster;
+use super::draw::Draw;
+use super::job::Job;
+use super::scene::Scene;
+use super::times::Times;
+
+/// A cancelled job stays cancelled; what it saved is good, and another job goes on from it.
+pub fn cancelled(cluster: &Cluster, draw: &Draw) -> Times {
+    let scene = Scene::new(cluster);
+    let id = scene.submit(0, &[]);
+    scene.see_at_work(1, draw);
+    scene.strike(|| {
+        cluster.ask("scancel", &[&id.to_string()]);
+    });
+    let job = scene.see(id, "over", Job::is_over);
+    assert_eq!((job.state.as_str(), job.restarts), ("CANCELLED", 0), "{job:?}");
+    scene.leaves_nothing();
+    scene.is_resumable();
+    let again = scene.submit(0, &[]);
+    scene.finishes(again)
+}
+
+/// A case that no second try can mend ends with its own code, once.
+pub fn bad_case(cluster: &Cluster, _: &Draw) -> Times {
+    let scene = Scene::new(cluster);
+    scene.spoil_the_case();
+    let id = scene.submit(0, &[]);
+    let job = scene.see(id, "over", Job::is_over);
+    assert_eq!((job.state.as_str(), job.exit_code, job.restarts), ("FAILED", 2, 0), "{job:?}");
+    scene.leaves_nothing();
+    Times::default()
+}
+
+/// A run that dies before its first checkpoint, each time, is given up by its supervisor, and not put into the queue again.
+pub fn no_progress(cluster: &Cluster, _: &Draw) -> Times {
+    let scene = Scene::new(cluster).with_plan("kill@attempt=any,rank=1,step=3");
+    let id = scene.submit(0, &[]);
+    let job = scene.see(id, "over", Job::is_over);
+    assert_eq!((job.state.as_str(), job.exit_code, job.restarts), ("FAILED", 1, 0), "{job:?}");
+    assert!(scene.log().contains("3 failures in a row without a newer checkpoint"), "{}", scene.log());
+    scene.leaves_nothing();
+    Times::default()
+}
+
+/// Whoever asks the run to stop, and not the job, wants no other life of it.
+pub fn stopped(cluster: &Cluster, draw: &Draw) -> Times {
+    let scene = Scene::new(cluster);
+    let id = scene.submit(0, &[]);
+    scene.see_at_work(1, draw);
+    scene.strike(|| scene.run().request_stop("a test").expect("the run directory is there"));
+    let job = scene.see(id, "over", Job::is_over);
+    assert_eq!((job.exit_code, job.restarts), (75, 0), "{job:?}");
+    scene.leaves_nothing();
+    scene.is_resumable();
+    let again = scene.submit(0, &[]);
+    scene.finishes(again)
+}
+
+/// A second job on the same run directory ends at once, and the first does not notice.
+pub fn second_job(cluster: &Cluster, draw: &Draw) -> Times {
+    let scene = Scene::new(cluster);
+    let first = scene.submit(0, &[]);
+    scene.see_at_work(1, draw);
+    let second = scene.submit(0, &[]);
+    let job = scene.see(second, "over", Job::is_over);
+    assert_eq!((job.state.as_str(), job.exit_code, job.restarts), ("FAILED", 1, 0), "{job:?}");
+    scene.finishes(first)
+}

@@ -1,0 +1,87 @@
+//! Stories 2, 3, 4 and 9: nodes die under a job.
+
+use steadfast::rundir::Event;
+
+use super::cluster::Cluster;
+use super::conf;
+use super::draw::Draw;
+use super::job::Which;
+use super::scene::{NEEDED, PER_NODE, Scene};
+use super::times::Times;
+
+/// Without spare nodes the job is requeued, and finishes on others.
+pub fn lost(cluster: &Cluster, draw: &Draw) -> Times {
+    requeued(cluster, draw, 0, Which::Other)
+}
+
+/// Slurm ends a job whose script is lost, and puts it into the queue again.
+pub fn batch_host_lost(cluster: &Cluster, draw: &Draw) -> Times {
+    requeued(cluster, draw, 0, Which::BatchHost)
+}
+
+/// Slurm keeps a job that outlives its nodes, even if nobody is left in it who could launch ranks.
+pub fn batch_host_lost_with_spare(cluster: &Cluster, draw: &Draw) -> Times {
+    requeued(cluster, draw, 1, Which::BatchHost)
+}
+
+fn requeued(cluster: &Cluster, draw: &Draw, spare: usize, which: Which) -> Times {
+    let scene = Scene::new(cluster);
+    let id = scene.submit(spare, &[]);
+    scene.see_at_work(1, draw);
+    let victim = cluster.job(id).node(which);
+    scene.strike(|| cluster.kill(victim));
+    let times = scene.finishes(id);
+    let after = cluster.job(id);
+    assert!(after.restarts == 1 && !after.nodes.contains(&victim), "{after:?}");
+    times
+}
+
+/// The supervisor notices first: the controller believes in the node for some time yet.
+pub fn spare_unnoticed(cluster: &Cluster, draw: &Draw) -> Times {
+    replaced(cluster, draw, |victim| cluster.kill(victim))
+}
+
+/// The controller knows at once.
+pub fn spare_noticed(cluster: &Cluster, draw: &Draw) -> Times {
+    replaced(cluster, draw, |victim| {
+        cluster.kill(victim);
+        cluster.declare_dead(victim);
+    })
+}
+
+fn replaced(cluster: &Cluster, draw: &Draw, blow: impl Fn(usize)) -> Times {
+    let scene = Scene::new(cluster);
+    let id = scene.submit(1, &[]);
+    let ranks = scene.see_at_work(1, draw);
+    let job = cluster.job(id);
+    // The spare node may be any of the others.
+    let at_work = |node: &usize| ranks.iter().any(|record| record.host == conf::name(*node));
+    let victim =
+        *job.nodes.iter().find(|node| at_work(node) && Some(**node) != job.batch_host).expect("two nodes work");
+    scene.strike(|| blow(victim));
+    let times = scene.finishes(id);
+    assert_eq!(cluster.job(id).restarts, 0, "the job was requeued");
+    assert_eq!(ranks_at_last(&scene), NEEDED * PER_NODE);
+    times
+}
+
+/// With a node that computes dies the one that was to take its place.
+pub fn fewer_ranks(cluster: &Cluster, draw: &Draw) -> Times {
+    let scene = Scene::new(cluster);
+    scene.allow_fewer_ranks(PER_NODE);
+    let id = scene.submit(1, &[]);
+    scene.see_at_work(1, draw);
+    let job = cluster.job(id);
+    let victims: Vec<usize> = job.nodes.iter().copied().filter(|&node| Some(node) != job.batch_host).collect();
+    scene.strike(|| victims.iter().for_each(|&node| cluster.kill(node)));
+    let times = scene.finishes(id);
+    assert_eq!(cluster.job(id).restarts, 0, "the job was requeued");
+    assert_eq!(ranks_at_last(&scene), PER_NODE);
+    times
+}
+
+/// How many ranks finished the run.
+fn ranks_at_last(scene: &Scene) -> usize {
+    let count = |event: &Event| if let Event::Started { ranks, .. } = event { Some(*ranks) } else { None };
+    scene.events().iter().rev().find_map(count).expect("it has started")
+}

@@ -1,0 +1,271 @@
+//! Where a story takes place: a small case in a directory that all nodes see, the job that runs it, and how it ends.
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use steadfast::checkpoint::Reader;
+use steadfast::rundir::{Event, HeartbeatRecord, Journal, RunDirectory};
+
+use super::cluster::Cluster;
+use super::conf::{self, NODES};
+use super::draw::Draw;
+use super::job::Job;
+use super::stage::{self, Room};
+use super::times::{Clock, Times};
+
+/// How many nodes a job needs, and the ranks on each: there is room for spare ones.
+pub const NEEDED: usize = 2;
+pub const PER_NODE: usize = 2;
+/// The steps of the case.
+pub const STEPS: u64 = 200;
+
+/// No story waits longer for one thing: a node's death is known to Slurm after a quarter of a minute, and a job that is
+/// requeued waits some seconds more.
+pub const LIMIT: Duration = Duration::from_secs(90);
+/// How long processes and jobs may take to vanish once a job is over.
+const BURIAL: Duration = Duration::from_secs(20);
+/// The time between two questions to the controller, which cost more than a look into a file.
+const ASK: Duration = Duration::from_millis(250);
+
+/// The environment variable that holds a plan of faults.
+pub const PLAN: &str = "STEADFAST_FAULT";
+/// A fault that is none: it makes a run slow enough to be seen at work.
+const SLOWLY: &str = "slow@attempt=any,phase=sweep,ms=5";
+
+const CASE: &str = r#"
+[grid]
+cells = [48, 48]
+block = [12, 16]
+lower = -0.5
+upper = 0.5
+[model]
+diffusivity = [2e-5, 1e-5]
+feed = 0.037
+kill = 0.060
+seed = 1
+[time]
+end = 200.0
+step = 1.0
+integrator = "forward_euler"
+[[output]]
+what = "totals"
+every = { steps = 10 }
+[checkpoint]
+every = { steps = 10 }
+[recovery]
+hang_after = "3 s"
+"#;
+
+/// A case, its run directory, and its jobs.
+pub struct Scene<'c> {
+    pub cluster: &'c Cluster,
+    /// The plan of faults that its jobs are submitted with.
+    plan: &'static str,
+    clock: RefCell<Clock>,
+    last_ask: Cell<Option<Instant>>,
+}
+
+impl<'c> Scene<'c> {
+    /// The case, in the directory that all nodes see.
+    pub fn new(cluster: &'c Cluster) -> Scene<'c> {
+        let scene = Scene { cluster, plan: SLOWLY, clock: RefCell::default(), last_ask: Cell::default() };
+        scene.write_case(CASE);
+        scene
+    }
+
+    pub fn with_plan(self, plan: &'static str) -> Scene<'c> {
+        Scene { plan, ..self }
+    }
+
+    fn write_case(&self, text: &str) {
+        fs::write(self.path("case.toml"), text).expect("the disk has room for a case");
+    }
+
+    /// The case lets the run go on with so many ranks.
+    pub fn allow_fewer_ranks(&self, fewest: usize) {
+        self.write_case(&format!("{CASE}fewest_ranks = {fewest}\n"));
+    }
+
+    /// The case says what no case can mean.
+    pub fn spoil_the_case(&self) {
+        self.write_case(&CASE.replace("cells = [48, 48]", "cells = [48, -48]"));
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.cluster.shared().join(name)
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        self.path(name).to_string_lossy().into_owned()
+    }
+
+    pub fn run(&self) -> RunDirectory {
+        RunDirectory::new(self.path("run"))
+    }
+
+    /// The hash and the totals of a run on this machine, without a cluster and undisturbed; it is run once for all.
+    fn whole() -> &'static (u64, String) {
+        static WHOLE: OnceLock<(u64, String)> = OnceLock::new();
+        WHOLE.get_or_init(|| {
+            let room = Room::new();
+            room.case("case.toml", CASE);
+            room.alone("gray_scott").runs("case.toml", "whole").ends_with(0);
+            (stage::hash(&room.run("whole")), stage::totals(&room.run("whole")))
+        })
+    }
+
+    /// Submits the run with so many spare nodes, and gives the job's number.
+    pub fn submit(&self, spare: usize, launch: &[&str]) -> u32 {
+        let tool = env!("CARGO_BIN_EXE_steadfast");
+        let (nodes, ranks, log, run) = (NEEDED + spare, NEEDED * PER_NODE, self.text("job.log"), self.text("run"));
+        let no_kill = if spare > 0 { ("#SBATCH --no-kill\n", "--no-kill") } else { ("", "") };
+        let script = format!(
+            "#!/bin/bash\n#SBATCH --nodes={nodes} --ntasks-per-node={PER_NODE}\n#SBATCH --requeue --open-mode=append\n\
+             #SBATCH --output={log}\n{}exec {tool} launch -n {ranks} --requeue {} {} --dir {run} -- {}\n",
+            no_kill.0,
+            no_kill.1,
+            launch.join(" "),
+            self.program().join(" ")
+        );
+        fs::write(self.path("job.sh"), script).expect("the disk has room for a script");
+        let output =
+            self.cluster.login("sbatch").env(PLAN, self.plan).args(["--parsable", &self.text("job.sh")]).output();
+        let output = output.expect("sbatch is there");
+        let id = String::from_utf8_lossy(&output.stdout).trim().parse();
+        id.unwrap_or_else(|_| panic!("sbatch: {}\n{}", String::from_utf8_lossy(&output.stderr), self.cluster.story()))
+    }
+
+    /// What the jobs have said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("job.log")).unwrap_or_default()
+    }
+
+    /// The program and its arguments.
+    pub fn program(&self) -> Vec<String> {
+        let program = stage::find("gray_scott").to_string_lossy().into_owned();
+        vec![program, "run".into(), self.text("case.toml"), "--quiet".into()]
+    }
+
+    /// Waits until the ranks of this attempt have done some steps, as many as are drawn, with a checkpoint to go back to.
+    pub fn see_at_work(&self, attempt: u32, draw: &Draw) -> Vec<HeartbeatRecord> {
+        let (mut seen, mut begun, steps) = (Vec::new(), None, draw.between(STEPS / 10, STEPS / 4));
+        self.cluster.see(&format!("attempt {attempt} at work for {steps} steps, with a checkpoint"), LIMIT, || {
+            seen = HeartbeatRecord::read_all(&self.run(), attempt).unwrap_or_default();
+            let step = seen.iter().map(|record| record.step).max().unwrap_or(0);
+            let begun = *begun.get_or_insert(step);
+            step >= begun + steps && !self.run().checkpoints().unwrap_or_default().is_empty()
+        });
+        seen
+    }
+
+    /// Waits until ranks that do not live on this node have begun an attempt, and gives its number.
+    pub fn next_attempt(&self, id: u32, without: usize) -> u32 {
+        let mut attempt = 0;
+        self.see(id, "with ranks elsewhere", |_| {
+            attempt = Journal::last_attempt(&self.run()).unwrap_or(0);
+            let records = HeartbeatRecord::read_all(&self.run(), attempt).unwrap_or_default();
+            !records.is_empty() && records.iter().all(|record| record.host != conf::name(without))
+        });
+        attempt
+    }
+
+    /// The node of a rank, or of whoever else tells a host name.
+    pub fn node_of(&self, host: &str) -> usize {
+        (1..=NODES).find(|&node| conf::name(node) == host).unwrap_or_else(|| panic!("{host} is no node"))
+    }
+
+    /// Waits for something that the job must come to.
+    pub fn see(&self, id: u32, what: &str, mut condition: impl FnMut(&Job) -> bool) -> Job {
+        let mut seen = None;
+        self.cluster.see(&format!("job {id} {what}"), LIMIT, || {
+            seen = self.look(id).filter(|job| condition(job));
+            seen.is_some()
+        });
+        seen.expect("it was seen")
+    }
+
+    /// Looks at heartbeats and journal and, now and then, at the job.
+    fn look(&self, id: u32) -> Option<Job> {
+        self.clock.borrow_mut().look(&self.run());
+        if self.last_ask.get().is_some_and(|last| last.elapsed() < ASK) {
+            return None;
+        }
+        self.last_ask.set(Some(Instant::now()));
+        let job = self.cluster.job(id);
+        self.clock.borrow_mut().look_at(&job);
+        Some(job)
+    }
+
+    /// Strikes, and notes when.
+    pub fn strike(&self, blow: impl FnOnce()) {
+        self.clock.borrow_mut().strike();
+        blow();
+    }
+
+    /// Waits until the job has finished the run, and checks all that is promised of it.
+    pub fn finishes(&self, id: u32) -> Times {
+        let job = self.see(id, "over", Job::is_over);
+        assert_eq!(
+            (job.state.as_str(), job.exit_code),
+            ("COMPLETED", 0),
+            "job {id}: {job:?}\n{}",
+            self.cluster.story()
+        );
+        self.has_the_same_bits();
+        self.has_only_good_checkpoints();
+        self.leaves_nothing();
+        self.clock.borrow().times(&self.run())
+    }
+
+    /// Whatever bears a final name is whole, and was committed by the attempt that had the run then.
+    fn has_only_good_checkpoints(&self) {
+        for entry in self.run().checkpoints().expect("the run directory is there") {
+            let report = Reader::open(&entry.path).and_then(|reader| reader.verify());
+            let report = report.unwrap_or_else(|error| panic!("{}: {error}", entry.path.display()));
+            assert!(report.faults.is_empty(), "{} is torn", entry.path.display());
+        }
+        let mut newest = 0;
+        for entry in Journal::read(&self.run()).expect("the journal can be read") {
+            if matches!(entry.event, Event::CheckpointCommitted { .. } | Event::Finished { .. }) {
+                assert!(entry.attempt >= newest, "a late writer was heard: {:?}", entry.event);
+            }
+            if matches!(entry.event, Event::Started { .. }) {
+                newest = newest.max(entry.attempt);
+            }
+        }
+    }
+
+    /// It has not finished, and left what another job can go on from.
+    pub fn is_resumable(&self) {
+        assert!(!self.run().finished().exists(), "the run calls itself finished");
+        assert!(!self.run().checkpoints().unwrap_or_default().is_empty(), "there is no checkpoint");
+        self.has_only_good_checkpoints();
+    }
+
+    /// The result is that of a run on one machine that nothing has disturbed.
+    pub fn has_the_same_bits(&self) {
+        let (hash, totals) = Self::whole();
+        assert_eq!(stage::hash(&self.run()), *hash, "other bits than a local run\n{}", self.cluster.story());
+        assert_eq!(&stage::totals(&self.run()), totals, "other totals than a local run\n{}", self.cluster.story());
+    }
+
+    /// No process of it is on any node, and no job in the queue.
+    pub fn leaves_nothing(&self) {
+        let busy = || (1..=NODES).map(|node| self.cluster.busy(node)).collect::<Vec<_>>();
+        let mut left = busy();
+        let gone = self.cluster.is_seen(BURIAL, || {
+            left = busy();
+            left.iter().all(Vec::is_empty)
+        });
+        assert!(gone, "processes were left on the nodes: {left:?}\n{}", self.cluster.story());
+        let empty = self.cluster.is_seen(BURIAL, || self.cluster.queue().is_empty());
+        assert!(empty, "jobs were left in the queue: {}\n{}", self.cluster.queue(), self.cluster.story());
+    }
+
+    pub fn events(&self) -> Vec<Event> {
+        Journal::read(&self.run()).unwrap_or_default().into_iter().map(|entry| entry.event).collect()
+    }
+}

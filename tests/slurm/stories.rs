@@ -1,0 +1,79 @@
+//! The table of stories: what happens to a job, and what is promised of it.
+
+use super::cluster::Cluster;
+use super::draw::Draw;
+use super::mode::Mode::{self, Network, Plain};
+use super::times::Times;
+use super::{ends, fenced, finished, interrupted, nodes, ranks, warned};
+
+/// Something that happens to a job on a cluster.
+pub struct Story {
+    pub name: &'static str,
+    pub promise: &'static str,
+    /// In which mode it can be told: some need nodes that differ, and can be lost.
+    pub needs: Mode,
+    pub play: fn(&Cluster, &Draw) -> Times,
+}
+
+const fn story(name: &'static str, needs: Mode, play: fn(&Cluster, &Draw) -> Times, promise: &'static str) -> Story {
+    Story { name, promise, needs, play }
+}
+
+/// Long ones first: several are told at a time.
+pub const STORIES: [Story; 20] = [
+    story(
+        "frozen-host",
+        Network,
+        fenced::batch_host_frozen,
+        "the node of the supervisor stands still: the next life takes over, and it is not heard when it wakes",
+    ),
+    story(
+        "three-lives",
+        Network,
+        warned::three_lives,
+        "a job that is warned before its end saves, is requeued and goes on, again and again",
+    ),
+    story("cut", Network, fenced::cable_cut, "a node whose cable is cut is given up, and not heard when it is back"),
+    story("frozen", Network, fenced::node_frozen, "a node that stands still is given up, and not heard when it wakes"),
+    story("lost", Network, nodes::lost, "a job that loses a node and has no spare is requeued, and finishes on others"),
+    story("host-lost", Network, nodes::batch_host_lost, "so is one that loses the node of the supervisor"),
+    story(
+        "host-of-several",
+        Network,
+        nodes::batch_host_lost_with_spare,
+        "with spare nodes Slurm keeps the job though nobody is left in it: the sentry has it requeued",
+    ),
+    story(
+        "spare-unnoticed",
+        Network,
+        nodes::spare_unnoticed,
+        "a node dies, and its spare takes its place before Slurm has noticed",
+    ),
+    story("spare-noticed", Network, nodes::spare_noticed, "a node dies and Slurm says so: its spare takes its place"),
+    story(
+        "fewer",
+        Network,
+        nodes::fewer_ranks,
+        "two nodes die and one was spare: the run goes on with fewer ranks, if the case allows it",
+    ),
+    story("rank-killed", Network, ranks::killed, "a rank that dies is named, and relaunched in the same allocation"),
+    story("rank-stopped", Network, ranks::stopped, "a rank that hangs is named, and relaunched in the same allocation"),
+    story(
+        "submitted-mpirun",
+        Plain,
+        finished::through_mpirun,
+        "a job finishes through mpirun with the bits of a local run",
+    ),
+    story("submitted-srun", Plain, finished::through_srun, "and through srun"),
+    story("twice", Plain, ends::second_job, "a second job on a run directory is refused, and the first goes on"),
+    story("cancelled", Plain, ends::cancelled, "a job that is cancelled is not requeued, and what it saved is good"),
+    story("bad-case", Plain, ends::bad_case, "a bad case is not requeued"),
+    story("no-progress", Plain, ends::no_progress, "a job without progress stops being requeued, and says why"),
+    story("stopped", Plain, ends::stopped, "a run that a person stops has saved, and is not requeued"),
+    story(
+        "interrupted",
+        Plain,
+        interrupted::nothing_is_left,
+        "a cluster is gone with the test that started it, however that ends",
+    ),
+];
