@@ -195,7 +195,8 @@ impl Scheduler for Slurm {
         if marked.is_empty() {
             return Ok(());
         }
-        self.read("scancel", &marked).map(drop)
+        // Quietly: one that has ended meanwhile is what was wanted.
+        self.read("scancel", &[&["--quiet"], &marked[..]].concat()).map(drop)
     }
 
     fn silent_among(&self, nodes: &[String], limit: Duration) -> BTreeSet<String> {
@@ -449,6 +450,6 @@ mod tests {
             ("scancel", "echo \"$@\" > \"$(dirname \"$0\")/ended\""),
         ]);
         slurm.end_marked(&id("7"), "mine").unwrap();
-        assert_eq!(std::fs::read_to_string(room.path().join("ended")).unwrap(), "7.0 7.2\n");
+        assert_eq!(std::fs::read_to_string(room.path().join("ended")).unwrap(), "--quiet 7.0 7.2\n");
     }
 }

@@ -242,7 +242,8 @@ impl Allocation {
             "--node",
             &here,
         ]);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        // Its end is nothing that people need to hear of.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Some(command)
     }
 }
