@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::Child;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use super::complaint::Complaint;
 use super::launcher::{Family, Launcher};
 use super::nodes::Placement;
 use super::pace::{Pace, Slow};
@@ -14,6 +16,7 @@ use super::supervisor::Plan;
 use super::watch::{Finding, Vital, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::rundir::{Event, Finished, HeartbeatRecord, Journal, Orders};
+use crate::sys::overhear;
 use crate::sys::process::{
     Condition, DeathWatch, ask_to_end, host, is_descendant, kill_descendants, signal_that_killed, spawn_bound,
 };
@@ -43,8 +46,12 @@ pub(super) fn run(
     tell: &mut dyn FnMut(&str),
 ) -> Result<Observation> {
     let Call { placement, orders, launcher: starter, .. } = call;
-    let launcher = spawn_bound(&mut starter.command(plan, call)?)
-        .map_err(|cause| Error::new(Kind::Run, format!("cannot start {starter}: {cause}")))?;
+    let refused = |cause| Error::new(Kind::Run, format!("cannot start {starter}: {cause}"));
+    let mut command = starter.command(plan, call)?;
+    // Ranks on other nodes cannot be watched from here: what their launcher says of them is all there is.
+    let is_overheard = !placement.nodes.is_empty() && overhear::prepare(&mut command);
+    let mut launcher = spawn_bound(&mut command).map_err(refused)?;
+    let lines = if is_overheard { Some(overhear::listen(&mut launcher).map_err(refused)?) } else { None };
     if let Some(mut sentry) = plan.allocation.as_ref().and_then(|allocation| allocation.sentry(placement))
         && let Err(cause) = spawn_bound(&mut sentry)
     {
@@ -59,13 +66,15 @@ pub(super) fn run(
         locals: BTreeMap::new(),
         watch: Watch::new(placement.ranks, plan.hang_after),
         pace: Pace::default(),
+        lines,
         faulty: None,
         stop: None,
         tell,
     };
     let end = attempt.watch_to_the_end(signals);
     attempt.leave_nobody_behind()?;
-    attempt.observation(end?)
+    let end = attempt.with_its_name(end?);
+    attempt.observation(end)
 }
 
 /// A request to stop that is under way.
@@ -92,6 +101,8 @@ struct Attempt<'a> {
     locals: BTreeMap<u32, DeathWatch>,
     watch: Watch,
     pace: Pace,
+    /// What the launcher says, where it is listened to.
+    lines: Option<Receiver<String>>,
     /// The node of the rank that died or hung.
     faulty: Option<String>,
     stop: Option<Stop>,
@@ -105,6 +116,9 @@ impl Attempt<'_> {
         let mut last_look = Instant::now();
         loop {
             if let Some(end) = self.launcher_end() {
+                return Ok(end);
+            }
+            if let Some(end) = self.end_by_complaint() {
                 return Ok(end);
             }
             match signals.look() {
@@ -254,11 +268,11 @@ impl Attempt<'_> {
         let record = records.iter().chain(self.watch.records()).find(|record| record.pid == pid && is_here(record));
         let record = record.filter(|record| !record.phase.may_leave())?.clone();
         let last_words = self.wait_for_launcher(LAST_WORDS);
-        if signal == Some(SIGKILL)
+        if signal.is_none_or(|signal| signal == SIGKILL)
             && self.watch.has_several_nodes()
             && let Some(end) = last_words
         {
-            // The launcher kills all ranks here when it hears that one has died elsewhere: nobody knows who was first.
+            // The launcher kills all ranks here when it hears that one has died elsewhere: only it knows who was first.
             return Some(end);
         }
         let told = match last_words {
@@ -268,18 +282,40 @@ impl Attempt<'_> {
             Some(End::Exited(code)) => self.family.signal_in(code),
             _ => None,
         };
+        Some(self.died(record, signal.or(told)))
+    }
+
+    /// How the attempt ends with the death of a rank.
+    fn died(&mut self, record: HeartbeatRecord, signal: Option<i32>) -> End {
         self.faulty = Some(record.host.clone());
         let event = Event::RankDied {
             rank: record.rank,
             node: record.host,
-            pid,
+            pid: record.pid,
             phase: record.phase,
             step: record.step,
-            signal: signal.or(told),
+            signal,
         };
         let sentence = event.to_string();
         self.journal.append(event);
-        Some(End::Rank(sentence))
+        End::Rank(sentence)
+    }
+
+    /// How the attempt ends, if the launcher says that a rank has died which had not left in good order.
+    fn end_by_complaint(&mut self) -> Option<End> {
+        let lines = self.lines.as_ref()?;
+        let Complaint { rank, signal } = lines.try_iter().find_map(|line| Complaint::read(&line))?;
+        let record = self.watch.records().find(|record| record.rank == rank)?;
+        let record = Some(record.clone()).filter(|record| !record.phase.may_leave())?;
+        Some(self.died(record, signal))
+    }
+
+    /// The same end with the name of the rank that brought it about, if the launcher has told it at last.
+    fn with_its_name(&mut self, end: End) -> End {
+        match end {
+            End::Exited(129..) => self.end_by_complaint().unwrap_or(end),
+            end => end,
+        }
     }
 
     fn ask_launcher_to_end(&mut self, limit: Duration) {

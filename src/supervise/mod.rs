@@ -19,6 +19,7 @@
 
 pub mod allocation;
 mod attempt;
+mod complaint;
 mod ground;
 mod history;
 pub mod launcher;

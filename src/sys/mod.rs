@@ -8,4 +8,5 @@
 pub(crate) mod files;
 pub(crate) mod hdf5;
 pub(crate) mod mpi;
+pub(crate) mod overhear;
 pub(crate) mod process;
