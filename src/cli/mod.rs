@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
+mod command;
 pub mod converge;
 pub mod diff;
 pub mod doctor;
