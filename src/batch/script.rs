@@ -86,10 +86,6 @@ impl Script {
             directive(&mut text, option)?;
         }
         text.push('\n');
-        if self.cpus_a_task > 1 {
-            line(&mut text, "# since Slurm 22.05 srun does not take this over from the job");
-            line(&mut text, &format!("export SRUN_CPUS_PER_TASK={}", self.cpus_a_task));
-        }
         line(&mut text, "# exec: what Slurm signals is then the supervisor itself, not a shell that waits for it");
         let words = self.command.iter().map(|word| quote(word)).collect::<Result<Vec<_>>>()?;
         line(&mut text, &format!("exec {}", words.join(" ")));
@@ -279,7 +275,7 @@ exec steadfast launch -n 12
             "# n1 fell silent",
             "#SBATCH --exclude=n1,n7",
             "#SBATCH --constraint='a|b'",
-            "export SRUN_CPUS_PER_TASK=2",
+            "#SBATCH --cpus-per-task=2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

@@ -10,7 +10,9 @@ use serde::Serialize;
 use super::job::JobReport;
 use super::show;
 use crate::error::Result;
-use crate::rundir::{CheckpointEntry, Entry, Finished, Holder, Journal, Lease, RunDirectory, State, Status, Tally};
+use crate::rundir::{
+    CheckpointEntry, Entry, Finished, Holder, Journal, Lease, NextCheckpoint, RunDirectory, State, Status, Tally,
+};
 
 /// How many of the last events are shown.
 const LAST_EVENTS: usize = 5;
@@ -112,6 +114,8 @@ impl Report {
             }
         }
         lines.push(("checkpoint", checkpoint(newest, self.checkpoints)));
+        let next = self.status.as_ref().filter(|_| self.state == "running").and_then(|status| status.next_checkpoint);
+        lines.extend(next.map(|next| ("next", upcoming(next))));
         if let Some(checkpointing) = self.status.as_ref().and_then(|status| status.checkpointing) {
             lines.push(("checkpointing", checkpointing.to_string()));
         }
@@ -181,6 +185,17 @@ fn time(status: &Status) -> String {
     match status.end_time {
         Some(end) if end > 0.0 => format!("{} of {end} ({:.1} %)", status.time, 100.0 * status.time / end),
         _ => status.time.to_string(),
+    }
+}
+
+fn upcoming(next: NextCheckpoint) -> String {
+    match next {
+        NextCheckpoint::Step(step) => format!("after step {}", show::count(step)),
+        NextCheckpoint::Time(time) => format!("at time {time}"),
+        NextCheckpoint::At(at) => match Duration::try_from(at.duration_since(Timestamp::now())) {
+            Ok(left) => format!("in {}", show::duration(left)),
+            Err(_) => "now".to_owned(),
+        },
     }
 }
 
