@@ -21,9 +21,11 @@ use crate::error::Result;
 
 mod ask;
 pub mod job;
+pub mod script;
 pub mod slurm;
 
 pub use job::{Job, JobId, JobState, NodeState, Partition};
+pub use script::Script;
 pub use slurm::Slurm;
 
 /// A batch system, as far as a run needs it.

@@ -25,16 +25,29 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const CALLS: usize = 64;
 
 /// Slurm's commands, as PATH has them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Slurm {
     /// Where commands are looked for, if not in this process's own PATH.
     path: Option<OsString>,
+    /// How long an answer may take.
+    limit: Duration,
+}
+
+impl Default for Slurm {
+    fn default() -> Self {
+        Slurm { path: None, limit: LIMIT }
+    }
 }
 
 impl Slurm {
     /// Slurm as this process finds it.
     pub fn new() -> Self {
         Slurm::default()
+    }
+
+    /// The same, for those who would rather know nothing than wait longer than this for an answer.
+    pub fn within(limit: Duration) -> Self {
+        Slurm { limit, ..Slurm::default() }
     }
 
     fn command(&self, name: &str) -> Command {
@@ -52,7 +65,7 @@ impl Slurm {
 
     /// What a command prints, if it succeeds.
     fn read(&self, name: &str, arguments: &[&str]) -> Result<String> {
-        let answer = ask(self.command(name).args(arguments), LIMIT)?;
+        let answer = ask(self.command(name).args(arguments), self.limit)?;
         if answer.succeeded { Ok(answer.out) } else { Err(refusal(name, arguments, &answer)) }
     }
 
@@ -85,7 +98,7 @@ impl Scheduler for Slurm {
     }
 
     fn submit(&self, script: &Path) -> Result<JobId> {
-        let answer = ask(self.command("sbatch").arg("--parsable").arg(script), LIMIT)?;
+        let answer = ask(self.command("sbatch").arg("--parsable").arg(script), self.limit)?;
         if !answer.succeeded {
             return Err(refusal("sbatch", &["--parsable", &script.to_string_lossy()], &answer));
         }
@@ -101,7 +114,7 @@ impl Scheduler for Slurm {
 
     fn job(&self, id: &JobId) -> Result<Option<Job>> {
         let arguments = ["--oneliner", "show", "job", &id.0];
-        let answer = ask(self.command("scontrol").args(arguments), LIMIT)?;
+        let answer = ask(self.command("scontrol").args(arguments), self.limit)?;
         if answer.err.contains("Invalid job id") {
             return Ok(None);
         }
@@ -310,7 +323,8 @@ fn partition_in(text: &str, wanted: Option<&str>) -> Option<Partition> {
         let mut next = || words.next().map(|word| word.trim_end_matches('+'));
         let (name, cpus, megabytes) = (next()?, next()?.parse::<usize>().ok()?, next()?.parse::<u64>().ok()?);
         let is_wanted = match wanted {
-            Some(wanted) => name.trim_end_matches('*') == wanted,
+            // Of several the job gets any: the smallest counts.
+            Some(wanted) => wanted.split(',').any(|wanted| name.trim_end_matches('*') == wanted),
             None => name.ends_with('*'),
         };
         is_wanted.then(|| Partition {
@@ -357,7 +371,7 @@ mod tests {
             assert!(Command::new("sh").args(arguments).arg(room.path().join(name)).status().unwrap().success());
         }
         let path = Some(room.path().as_os_str().to_owned());
-        (room, Slurm { path })
+        (room, Slurm { path, ..Slurm::new() })
     }
 
     fn id(text: &str) -> JobId {
@@ -426,6 +440,7 @@ mod tests {
         assert_eq!(partition_in(text, None), Some(sim.clone()));
         assert_eq!(partition_in(text, Some("sim")), Some(sim));
         assert_eq!(partition_in(text, Some("big")).unwrap().cpus_a_node, 128);
+        assert_eq!(partition_in(text, Some("big,sim")).unwrap().cpus_a_node, 32);
         assert_eq!(partition_in(text, Some("small")), None);
     }
 

@@ -2,16 +2,16 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::config::{Bounds, Recovery, Source, parse_duration};
+use super::command;
+use crate::config::{Bounds, parse_duration};
 use crate::error::{Error, Result};
-use crate::rundir::{RunDirectory, case_in};
-use crate::supervise::{Allocation, Launcher, Nodes, Plan, launcher, supervise};
+use crate::supervise::{Allocation, Launcher, Nodes, Plan, supervise};
 
 /// Run a program on N ranks, and bring it back after failures.
 ///
@@ -93,11 +93,8 @@ pub struct Args {
 ///
 /// A bad command, if program or launcher are missing or the run directory is unclear; otherwise as [`supervise`].
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let program = launcher::find(&args.command[0]).ok_or_else(|| {
-        Error::case(format!("the program \"{}\" is no executable file and not on PATH", args.command[0].display()))
-            .hint("name it with its path, as in ./target/release/heat")
-    })?;
-    let recovery = recovery(&args.command)?;
+    let program = command::program(&args.command)?;
+    let recovery = command::recovery(&args.command)?;
     let allocation = Allocation::of_this_process()?;
     let tasks = allocation.as_ref().and_then(Allocation::tasks);
     let ranks = args.ranks.map(|ranks| ranks as usize).or(tasks).ok_or_else(|| {
@@ -126,7 +123,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         launchers,
         launcher_arguments: args.launcher_arguments.clone(),
         ranks,
-        directory: absolute(&directory(args.dir.as_deref(), &args.command)?)?,
+        directory: command::directory(args.dir.as_deref(), &args.command)?,
         command: std::iter::once(program.into()).chain(args.command[1..].iter().cloned()).collect(),
         failures_allowed: args.max_failures_without_progress.unwrap_or(recovery.failures_without_progress),
         fewest_ranks: recovery.fewest_ranks.unwrap_or(ranks).min(ranks),
@@ -147,46 +144,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Tells whoever listens; that nobody does, as behind `| head`, is no reason to end a run.
-fn tell(line: &str) {
+pub(super) fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "steadfast: {line}");
 }
 
-/// What the case that the command names says about recovery; the defaults, if it names none.
-fn recovery(command: &[OsString]) -> Result<Recovery> {
-    let source = match case_in(command).filter(|case| case.is_file()) {
-        Some(case) => Source::read(case)?,
-        None => Source::from_text("no case", "recovery = {}")?,
-    };
-    let mut settings = Vec::new();
-    let mut arguments = command.iter().filter_map(|argument| argument.to_str());
-    while let Some(argument) = arguments.next() {
-        let value = if argument == "--set" { arguments.next() } else { argument.strip_prefix("--set=") };
-        settings.extend(value.filter(|value| value.starts_with("recovery.")));
-    }
-    source.set(&settings)?.recovery()
-}
-
-/// The run directory, which supervisor and program must agree on.
-fn directory(asked: Option<&Path>, command: &[OsString]) -> Result<RunDirectory> {
-    let Some(asked) = asked else { return RunDirectory::of_command(command) };
-    match RunDirectory::asked_in(command) {
-        Some(own) if own.root() != asked => Err(Error::case(format!(
-            "the run directory is to be {} for the supervisor and {} for the program",
-            asked.display(),
-            own.root().display()
-        ))
-        .hint("name it once")),
-        _ => Ok(RunDirectory::new(asked)),
-    }
-}
-
-/// The ranks may start elsewhere: they get the whole path.
-fn absolute(run: &RunDirectory) -> Result<RunDirectory> {
-    let path = std::path::absolute(run.root());
-    path.map(RunDirectory::new).map_err(|cause| Error::io("find the run directory", run.root(), &cause))
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
+/// A span of time, given as a number of seconds.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().map_err(|_| "must be a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds)
         .ok()
@@ -197,26 +160,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_run_has_one_directory() {
-        let command: Vec<OsString> = ["heat", "run", "a.toml", "--dir", "x"].map(OsString::from).into();
-        assert!(directory(Some(Path::new("x")), &command).is_ok());
-        assert_eq!(directory(Some(Path::new("y")), &command).unwrap_err().exit_code(), 2);
-        assert_eq!(directory(None, &command).unwrap().root(), Path::new("x"));
-    }
-
-    #[test]
-    fn the_case_says_how_patient_the_supervisor_is() {
-        let room = tempfile::tempdir().unwrap();
-        let case = room.path().join("a.toml");
-        std::fs::write(&case, "[recovery]\nhang_after = '3 s'\nfailures_without_progress = 7\n").unwrap();
-        let command = |last: &str| ["heat", "run", &case.to_string_lossy(), last].map(OsString::from);
-        let read = recovery(&command("--set=recovery.hang_after=5 s")).unwrap();
-        assert_eq!((read.hang_after.at_least, read.failures_without_progress), (Duration::from_secs(5), 7));
-        assert_eq!(recovery(&command("--set=recovery.hang_after=soon")).unwrap_err().exit_code(), 2);
-        assert_eq!(recovery(&["heat".into()]).unwrap().failures_without_progress, 3);
-    }
 
     #[test]
     fn durations_are_positive_numbers_of_seconds() {

@@ -13,10 +13,14 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
+mod command;
 pub mod converge;
 pub mod diff;
 pub mod doctor;
+mod draft;
+mod forecast;
 pub mod inspect;
+mod job;
 pub mod launch;
 pub mod list;
 mod monitor;
@@ -29,8 +33,11 @@ pub mod run;
 #[cfg(test)]
 mod sample;
 pub mod sentry;
+mod shape;
 pub mod show;
 pub mod status;
+pub mod stop;
+pub mod submit;
 pub mod terminal;
 pub mod verify;
 
@@ -45,7 +52,9 @@ struct Tool {
 #[derive(Debug, Subcommand)]
 enum Command {
     Launch(launch::Args),
+    Submit(submit::Args),
     Status(status::Args),
+    Stop(stop::Args),
     List(list::Args),
     Inspect(inspect::Args),
     Verify(verify::Args),
@@ -62,7 +71,9 @@ impl Command {
     fn run(&self) -> Result<ExitCode> {
         match self {
             Command::Launch(args) => launch::run(args),
+            Command::Submit(args) => submit::run(args),
             Command::Status(args) => status::run(args),
+            Command::Stop(args) => stop::run(args),
             Command::List(args) => list::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Verify(args) => verify::run(args),

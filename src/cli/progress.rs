@@ -154,6 +154,7 @@ mod tests {
             rate: 5.12e8,
             eta: Some(200.0),
             last_checkpoint: Some(LastCheckpoint { step: 12_000, at: updated - Duration::from_secs(12) }),
+            next_checkpoint: None,
             checkpointing: None,
             last_local: None,
             attempt: 1,

@@ -7,12 +7,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::job::JobReport;
 use super::show;
 use crate::error::Result;
-use crate::rundir::{CheckpointEntry, Entry, Finished, Holder, Journal, Lease, RunDirectory, State, Status, Tally};
+use crate::rundir::{
+    CheckpointEntry, Entry, Finished, Holder, Journal, Lease, NextCheckpoint, RunDirectory, State, Status, Tally,
+};
 
 /// How many of the last events are shown.
 const LAST_EVENTS: usize = 5;
+
+/// A status that is not older shows that the ranks compute: they post one about every second.
+const FRESH: Duration = Duration::from_secs(30);
 
 /// Show what a run does and did.
 #[derive(Debug, clap::Args)]
@@ -30,8 +36,10 @@ pub struct Args {
 #[derive(Serialize)]
 struct Report {
     directory: PathBuf,
-    /// One of idle, waiting, running, lost, finished, stopped, failed.
+    /// One of idle, queued, waiting, running, lost, finished, stopped, failed.
     state: &'static str,
+    /// The batch job that has the run.
+    job: Option<JobReport>,
     status: Option<Status>,
     newest_checkpoint: Option<u64>,
     checkpoints: usize,
@@ -54,7 +62,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let report = Report::of(&run, &checkpoints)?;
     match args.json {
         true => show::json(&report)?,
-        false => show::data(&report.text(checkpoints.first()))?,
+        false => show::data(&report.text(&run, checkpoints.first()))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -67,9 +75,18 @@ impl Report {
         let finished = Finished::read(run)?;
         let ranks = Lease::holder_of(&run.lease());
         let supervisor = Lease::holder_of(&run.supervisor_lock());
+        let job = JobReport::of(run);
+        let signs = Signs {
+            finished: finished.is_some(),
+            ranks: ranks.is_some(),
+            supervisor: supervisor.is_some(),
+            queued: job.as_ref().is_some_and(JobReport::is_pending),
+            minded: job.as_ref().is_some_and(JobReport::is_minded),
+        };
         Ok(Report {
             directory: run.root().to_owned(),
-            state: state(status.as_ref(), finished.is_some(), ranks.is_some(), supervisor.is_some()),
+            state: state(status.as_ref(), signs),
+            job,
             status,
             newest_checkpoint: checkpoints.first().map(|entry| entry.step),
             checkpoints: checkpoints.len(),
@@ -82,7 +99,7 @@ impl Report {
         })
     }
 
-    fn text(&self, newest: Option<&CheckpointEntry>) -> String {
+    fn text(&self, run: &RunDirectory, newest: Option<&CheckpointEntry>) -> String {
         let mut lines = vec![("run", self.directory.display().to_string()), ("state", self.state.to_owned())];
         if let Some(status) = &self.status {
             lines.push(("program", self.program(status)));
@@ -97,6 +114,8 @@ impl Report {
             }
         }
         lines.push(("checkpoint", checkpoint(newest, self.checkpoints)));
+        let next = self.status.as_ref().filter(|_| self.state == "running").and_then(|status| status.next_checkpoint);
+        lines.extend(next.map(|next| ("next", upcoming(next))));
         if let Some(checkpointing) = self.status.as_ref().and_then(|status| status.checkpointing) {
             lines.push(("checkpointing", checkpointing.to_string()));
         }
@@ -105,6 +124,9 @@ impl Report {
             let age = show::duration(since(local.at));
             ("on the nodes", format!("step {}, {age} old", show::count(local.step)))
         }));
+        for (place, sentence) in self.job.iter().flat_map(|job| job.sentences(run)).enumerate() {
+            lines.push((if place == 0 { "job" } else { "" }, sentence));
+        }
         lines.push(("attempts", format!("{}, of which {} failed", self.attempts, self.failures)));
         lines.push(("ranks", holder(self.ranks.as_ref())));
         lines.push(("supervisor", holder(self.supervisor.as_ref())));
@@ -128,13 +150,31 @@ impl Report {
     }
 }
 
+/// What tells whether a run moves.
+#[derive(Debug, Clone, Copy, Default)]
+struct Signs {
+    /// The completion record is there.
+    finished: bool,
+    /// Ranks hold the run.
+    ranks: bool,
+    /// A supervisor holds it.
+    supervisor: bool,
+    /// Its job waits for nodes.
+    queued: bool,
+    /// Its job has nodes, and the one that minds it lives.
+    minded: bool,
+}
+
 /// The state in a word; what the status file says holds only as long as somebody holds the lease.
-fn state(status: Option<&Status>, finished: bool, ranks: bool, supervisor: bool) -> &'static str {
+fn state(status: Option<&Status>, signs: Signs) -> &'static str {
+    // A file server may tell nobody on this machine which locks are held on others; then what is fresh counts.
+    let fresh = |status: &Status| status.state == State::Running && since(status.updated) < FRESH;
     match status.map(|status| status.state) {
-        _ if ranks => "running",
-        _ if finished => "finished",
+        _ if signs.ranks || signs.minded && status.is_some_and(fresh) => "running",
+        _ if signs.finished => "finished",
         // The ranks are about to be launched, or launched again.
-        _ if supervisor => "waiting",
+        _ if signs.supervisor || signs.minded => "waiting",
+        _ if signs.queued => "queued",
         Some(State::Running) => "lost",
         Some(state) => state.name(),
         None => "idle",
@@ -145,6 +185,17 @@ fn time(status: &Status) -> String {
     match status.end_time {
         Some(end) if end > 0.0 => format!("{} of {end} ({:.1} %)", status.time, 100.0 * status.time / end),
         _ => status.time.to_string(),
+    }
+}
+
+fn upcoming(next: NextCheckpoint) -> String {
+    match next {
+        NextCheckpoint::Step(step) => format!("after step {}", show::count(step)),
+        NextCheckpoint::Time(time) => format!("at time {time}"),
+        NextCheckpoint::At(at) => match Duration::try_from(at.duration_since(Timestamp::now())) {
+            Ok(left) => format!("in {}", show::duration(left)),
+            Err(_) => "now".to_owned(),
+        },
     }
 }
 
@@ -175,9 +226,16 @@ mod tests {
 
     #[test]
     fn a_run_that_nobody_holds_does_not_run() {
-        assert_eq!(state(None, false, true, true), "running");
-        assert_eq!(state(None, true, false, true), "finished");
-        assert_eq!(state(None, false, false, true), "waiting");
-        assert_eq!(state(None, false, false, false), "idle");
+        let nobody = Signs::default();
+        for (signs, word) in [
+            (Signs { ranks: true, supervisor: true, ..nobody }, "running"),
+            (Signs { finished: true, supervisor: true, ..nobody }, "finished"),
+            (Signs { supervisor: true, ..nobody }, "waiting"),
+            (Signs { minded: true, ..nobody }, "waiting"),
+            (Signs { queued: true, ..nobody }, "queued"),
+            (nobody, "idle"),
+        ] {
+            assert_eq!(state(None, signs), word, "{signs:?}");
+        }
     }
 }

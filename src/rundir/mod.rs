@@ -48,5 +48,5 @@ pub use journal::{Entry, Journal};
 pub use lease::{Holder, Lease};
 pub use orders::Orders;
 pub use record::{HeartbeatRecord, Phase};
-pub use status::{Checkpointing, LastCheckpoint, State, Status, StatusBoard};
+pub use status::{Checkpointing, LastCheckpoint, NextCheckpoint, State, Status, StatusBoard};
 pub use tally::Tally;

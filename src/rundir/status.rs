@@ -69,6 +69,18 @@ impl fmt::Display for Checkpointing {
     }
 }
 
+/// When the next checkpoint is due.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NextCheckpoint {
+    /// After this step.
+    Step(u64),
+    /// When the simulated time reaches this.
+    Time(f64),
+    /// At this wall time.
+    At(Timestamp),
+}
+
 /// What rank 0 writes about once a second.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -98,6 +110,9 @@ pub struct Status {
     pub eta: Option<f64>,
     /// The newest checkpoint.
     pub last_checkpoint: Option<LastCheckpoint>,
+    /// When the next checkpoint is due; none if none is before the end.
+    #[serde(default)]
+    pub next_checkpoint: Option<NextCheckpoint>,
     /// What saving has come to in this attempt; none before the first checkpoint.
     pub checkpointing: Option<Checkpointing>,
     /// The newest node-local checkpoint of this attempt.
@@ -177,6 +192,7 @@ mod tests {
             rate: 1e9,
             eta: None,
             last_checkpoint: Some(LastCheckpoint { step: 10, at: Timestamp::UNIX_EPOCH }),
+            next_checkpoint: Some(NextCheckpoint::Step(20)),
             checkpointing: Some(Checkpointing { interval: Some(60.0), committed: 3, stall: 0.25, share: 0.01 }),
             last_local: Some(LastCheckpoint { step: 11, at: Timestamp::UNIX_EPOCH }),
             attempt: 1,
@@ -198,6 +214,16 @@ mod tests {
         assert_eq!(Status::read(&run).unwrap(), None);
         StatusBoard::new(&run).post(&status());
         assert_eq!(Status::read(&run).unwrap(), Some(status()));
+    }
+
+    #[test]
+    fn a_status_of_a_version_that_did_not_know_what_comes_next_is_read() {
+        let room = tempfile::tempdir().unwrap();
+        let run = RunDirectory::new(room.path());
+        let mut old = serde_json::to_value(status()).unwrap();
+        old.as_object_mut().unwrap().remove("next_checkpoint").unwrap();
+        std::fs::write(run.status(), old.to_string()).unwrap();
+        assert_eq!(Status::read(&run).unwrap(), Some(Status { next_checkpoint: None, ..status() }));
     }
 
     #[test]

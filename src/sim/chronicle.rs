@@ -14,7 +14,8 @@ use crate::config::Case;
 use crate::error::{Error, Result};
 use crate::nearby::{Outcome as Nearby, Restored};
 use crate::rundir::{
-    Checkpointing, Entry, Event, Finished, Journal, LastCheckpoint, Phase, RunDirectory, State, Status, StatusBoard,
+    Checkpointing, Entry, Event, Finished, Journal, LastCheckpoint, NextCheckpoint, Phase, RunDirectory, State, Status,
+    StatusBoard,
 };
 
 /// Watches a run from rank 0, to show it to a person.
@@ -111,6 +112,7 @@ impl<'a> Chronicle<'a> {
                 rate: 0.0,
                 eta: None,
                 last_checkpoint: None,
+                next_checkpoint: None,
                 checkpointing: None,
                 last_local: None,
                 attempt: run.orders.attempt,
@@ -234,6 +236,13 @@ impl<'a> Chronicle<'a> {
                 stall: interval.cost().as_secs_f64(),
                 between_failures: interval.between_failures(elapsed).as_secs_f64(),
             });
+        }
+    }
+
+    /// When the next checkpoint is due, if one is.
+    pub fn expects(&mut self, next: Option<NextCheckpoint>) {
+        if let Some(head) = &mut self.head {
+            head.status.next_checkpoint = next;
         }
     }
 
@@ -369,6 +378,7 @@ impl Head<'_> {
 
     /// Posts the last status, behind all that is still to be written.
     fn close(&mut self) {
+        self.status.next_checkpoint = None;
         self.scribe.finish();
         self.post();
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Schedule, StepSize, Time};
 use crate::error::{Error, Kind, Result};
+use crate::rundir::NextCheckpoint;
 
 /// How much longer than planned the last step before a target may be, so that rounding leaves no sliver of a step.
 const STRETCH: f64 = 1e-6;
@@ -125,6 +126,21 @@ impl Clock {
         }
     }
 
+    /// When a schedule is due next, unless wall time says so or the run is over before.
+    pub fn next_due(&self, schedule: &Schedule) -> Option<NextCheckpoint> {
+        match *schedule {
+            Schedule::Never | Schedule::Wall(_) => None,
+            Schedule::Steps(steps) => {
+                let next = (self.now.step / steps).saturating_add(1).saturating_mul(steps);
+                (next < self.last_step).then_some(NextCheckpoint::Step(next))
+            }
+            Schedule::Time { interval, .. } => {
+                let next = (count(self.now.time, interval) + 1.0) * interval;
+                (next < self.end).then_some(NextCheckpoint::Time(next))
+            }
+        }
+    }
+
     /// The next time that a step has to meet exactly.
     fn target(&self) -> f64 {
         let next = |&interval: &f64| (count(self.now.time, interval) + 1.0) * interval;
@@ -202,6 +218,18 @@ mod tests {
             }
             assert_eq!(due, 10, "{schedule:?}");
         }
+    }
+
+    #[test]
+    fn what_is_due_next_is_known_before() {
+        let mut clock = clock(1.0, StepSize::Fixed(0.25), &[]);
+        clock.advance(0.25);
+        let steps = |steps| clock.next_due(&Schedule::Steps(steps));
+        assert_eq!((steps(1), steps(3)), (Some(NextCheckpoint::Step(2)), Some(NextCheckpoint::Step(3))));
+        let time = |interval| clock.next_due(&Schedule::Time { interval, exact: false });
+        assert_eq!((time(0.125), time(0.75)), (Some(NextCheckpoint::Time(0.375)), Some(NextCheckpoint::Time(0.75))));
+        assert_eq!(time(1.0), None, "the end itself is saved anyway");
+        assert_eq!(clock.next_due(&Schedule::Never), None);
     }
 
     #[test]

@@ -71,6 +71,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
     }
 
     fn steps(&mut self) -> Result<Outcome> {
+        self.tell_what_is_next();
         loop {
             let begun = WallInstant::now();
             let agreed = self.agree()?;

@@ -1,6 +1,8 @@
 //! When and how the state is saved: the shared checkpoints, the node-local ones, and the books on both.
 
-use std::time::Instant as WallInstant;
+use std::time::{Duration, Instant as WallInstant};
+
+use jiff::Timestamp;
 
 use super::domain::Domain;
 use super::driver::Simulation;
@@ -10,17 +12,34 @@ use super::spoil;
 use crate::checkpoint::{Header, Outcome as Written};
 use crate::config::Schedule;
 use crate::error::{Error, Kind, Result};
-use crate::rundir::Phase;
+use crate::rundir::{NextCheckpoint, Phase};
 
 impl<P: Program<N>, const N: usize> Simulation<'_, P, N> {
     pub(super) fn checkpoint_wall_due(&self) -> bool {
-        let interval = match self.case.checkpoint.every {
-            None => self.interval.now(self.chronicle.elapsed()),
-            Some(Schedule::Wall(interval)) => interval,
-            Some(_) => return false,
-        };
         // What wall time asks for can wait for a slow disk; what steps or times ask for cannot.
-        self.checkpoint_clock.elapsed() >= interval && !self.checkpoints.is_pending()
+        let is_over = |interval| self.checkpoint_clock.elapsed() >= interval;
+        self.checkpoint_interval().is_some_and(is_over) && !self.checkpoints.is_pending()
+    }
+
+    /// The wall time from one checkpoint to the next, where wall time decides.
+    fn checkpoint_interval(&self) -> Option<Duration> {
+        match self.case.checkpoint.every {
+            None => Some(self.interval.now(self.chronicle.elapsed())),
+            Some(Schedule::Wall(interval)) => Some(interval),
+            Some(_) => None,
+        }
+    }
+
+    /// Tells whoever looks on when the next checkpoint is due.
+    pub(super) fn tell_what_is_next(&mut self) {
+        let next = match self.checkpoint_interval() {
+            Some(interval) => {
+                let left = interval.saturating_sub(self.checkpoint_clock.elapsed());
+                Timestamp::now().checked_add(left).ok().map(NextCheckpoint::At)
+            }
+            None => self.case.checkpoint.every.and_then(|every| self.clock.next_due(&every)),
+        };
+        self.chronicle.expects(next);
     }
 
     /// Begins a checkpoint if one is due; the sweeps go on while it is written.
@@ -76,6 +95,7 @@ impl<P: Program<N>, const N: usize> Simulation<'_, P, N> {
         }
         self.pending_checkpoint = Some(self.clock.now());
         self.checkpoint_clock = WallInstant::now();
+        self.tell_what_is_next();
         Ok(())
     }
 
@@ -138,6 +158,7 @@ impl<P: Program<N>, const N: usize> Simulation<'_, P, N> {
             self.interval.measured(*stall, *duration);
             self.farewell.saved(*duration);
             self.chronicle.reckoned(&mut self.interval, self.case.checkpoint.every.is_none());
+            self.tell_what_is_next();
         }
         match written {
             Written::Discarded { error, .. } if error.kind() == Kind::Run => Err(error),
