@@ -146,6 +146,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     // Only now: that a job has the run tells more than which process has it.
     let _lease = lease?;
+    // What was asked of an earlier launch is not meant for this job; what is asked from now on is.
+    run.withdraw_stop_request()?;
     let path = run.job_script();
     std::fs::write(&path, &text).map_err(|cause| Error::io("write the job script", &path, &cause))?;
     let job = slurm.submit(&path)?;

@@ -82,9 +82,22 @@ impl Lease {
     ///
     /// As [`Lease::of_attempt`].
     pub fn of_supervisor(run: &RunDirectory) -> Result<Lease> {
+        Self::for_supervisor(run, PATIENCE)
+    }
+
+    /// Takes the lease of the supervisor with more patience: whoever submitted it as a job may still hold it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lease::of_attempt`].
+    pub fn of_submitted_supervisor(run: &RunDirectory) -> Result<Lease> {
+        Self::for_supervisor(run, SUPERVISED_PATIENCE)
+    }
+
+    fn for_supervisor(run: &RunDirectory, patience: Duration) -> Result<Lease> {
         Self::acquire(
             run.supervisor_lock(),
-            PATIENCE,
+            patience,
             "the supervision of the run",
             "look at it with steadfast status, stop it with steadfast stop, or use another --dir; if its node is dead and the \
              file server keeps its lock, remove supervisor.lock",

@@ -78,15 +78,22 @@ pub struct Verdict {
 pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
     let run = &plan.directory;
     run.create()?;
-    // The batch system ends one life of a job before it begins the next.
-    let lease = match plan.allocation.as_ref().is_some_and(|allocation| allocation.restart() > 0) {
-        true => Lease::inherited_from_supervisor(run)?,
-        false => Lease::of_supervisor(run)?,
+    let lease = match &plan.allocation {
+        None => Lease::of_supervisor(run)?,
+        // The batch system ends one life of a job before it begins the next.
+        Some(allocation) if allocation.restart() > 0 => Lease::inherited_from_supervisor(run)?,
+        // Whoever submitted the job may still be at it.
+        Some(_) => Lease::of_submitted_supervisor(run)?,
     };
     adopt_orphans().map_err(|cause| Error::new(Kind::Run, format!("cannot adopt orphaned processes: {cause}")))?;
     let signals = StopSignals::take_over(&plan.stop_signals)?;
-    // A request that is older than this launch was meant for another.
-    run.withdraw_stop_request()?;
+    let is_submitted = |allocation: &Allocation| {
+        JobRecord::read(run).is_ok_and(|record| record.is_some_and(|record| record.id == allocation.job().0))
+    };
+    // A request that is older than this launch was meant for another; whoever submits a job takes it back by himself.
+    if !plan.allocation.as_ref().is_some_and(is_submitted) {
+        run.withdraw_stop_request()?;
+    }
     let found: BTreeSet<u64> = run.checkpoints()?.into_iter().map(|entry| entry.step).collect();
     let mut supervision = Supervision {
         plan,
