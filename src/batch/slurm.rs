@@ -208,9 +208,9 @@ impl Scheduler for Slurm {
         if marked.is_empty() {
             return Ok(());
         }
-        // At once: without the signal Slurm asks them to end, and gives them half a minute. It complains of "No error", and of
-        // steps that have ended meanwhile, which is what was wanted.
-        let answer = ask(self.command("scancel").args(["--quiet", "--signal=KILL"]).args(&marked), LIMIT)?;
+        // At once: without the signal Slurm asks them to end, and gives them half a minute. By the controller: scancel itself
+        // would wait for nodes that are dead. That a step has ended meanwhile is what was wanted.
+        let answer = ask(self.command("scancel").args(["--quiet", "--ctld", "--signal=KILL"]).args(&marked), LIMIT)?;
         if !answer.succeeded {
             log::info!("{}", refusal("scancel", &marked, &answer));
         }
@@ -470,6 +470,9 @@ mod tests {
             ("scancel", "echo \"$@\" > \"$(dirname \"$0\")/ended\""),
         ]);
         slurm.end_marked(&id("7"), "mine").unwrap();
-        assert_eq!(std::fs::read_to_string(room.path().join("ended")).unwrap(), "--quiet --signal=KILL 7.0 7.2\n");
+        assert_eq!(
+            std::fs::read_to_string(room.path().join("ended")).unwrap(),
+            "--quiet --ctld --signal=KILL 7.0 7.2\n"
+        );
     }
 }

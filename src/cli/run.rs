@@ -175,7 +175,7 @@ impl Launch<'_> {
     fn take(&self, directory: &RunDirectory, orders: &Orders) -> Result<Lease> {
         directory.create()?;
         let lease = match orders.supervised() {
-            true => Lease::of_supervised_attempt(directory, &orders.lost_nodes)?,
+            true => Lease::of_supervised_attempt(directory, orders.condemned)?,
             false => Lease::of_attempt(directory)?,
         };
         directory.begin(orders)?;

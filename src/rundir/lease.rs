@@ -6,7 +6,6 @@
 //! committed under another. It begins anew at 1 when the text is lost or damaged, so a holder that asks whether the lease
 //! is still its own compares the whole text, process and time included, and takes a damaged one for a no.
 
-use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -19,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::directory::RunDirectory;
 use super::replace::{Durability, replace, with_suffix};
 use crate::error::{Error, Kind, Result};
-use crate::sys::process::{host, is_same_host};
+use crate::sys::process::host;
 
 /// How long to wait for a holder that is just dying, or for a reader that just looks.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -63,17 +62,17 @@ impl Lease {
     ///
     /// A run error that names the holder, if somebody else has it; an I/O error, if the file system refuses.
     pub fn of_attempt(run: &RunDirectory) -> Result<Lease> {
-        Self::for_attempt(run, PATIENCE, SILENCE, &BTreeSet::new())
+        Self::for_attempt(run, PATIENCE, SILENCE, None)
     }
 
-    /// Takes the lease of an attempt that a supervisor launched, with more patience: the last one may still be dying. A
-    /// holder on one of the nodes that are known to be lost is not waited for.
+    /// Takes the lease of an attempt that a supervisor launched, with more patience: the last one may still be dying. The
+    /// holder of the epoch that is condemned is not waited for.
     ///
     /// # Errors
     ///
     /// As [`Lease::of_attempt`].
-    pub fn of_supervised_attempt(run: &RunDirectory, lost_nodes: &BTreeSet<String>) -> Result<Lease> {
-        Self::for_attempt(run, SUPERVISED_PATIENCE, SILENCE, lost_nodes)
+    pub fn of_supervised_attempt(run: &RunDirectory, condemned: Option<u64>) -> Result<Lease> {
+        Self::for_attempt(run, SUPERVISED_PATIENCE, SILENCE, condemned)
     }
 
     /// Takes the lease of the supervisor.
@@ -159,12 +158,7 @@ impl Lease {
         }
     }
 
-    fn for_attempt(
-        run: &RunDirectory,
-        patience: Duration,
-        silence: Duration,
-        lost_nodes: &BTreeSet<String>,
-    ) -> Result<Lease> {
+    fn for_attempt(run: &RunDirectory, patience: Duration, silence: Duration, condemned: Option<u64>) -> Result<Lease> {
         let acquire = || {
             Self::acquire(
                 run.lease(),
@@ -173,7 +167,8 @@ impl Lease {
                 "wait until it ends, ask it to stop (steadfast status tells more), or use another --dir",
             )
         };
-        if let Some(holder) = lost_holder(run, lost_nodes) {
+        // It may go on, cut off or while it is being killed, and its lock may never be given back.
+        if let Some(holder) = Self::holder_of(&run.lease()).filter(|holder| Some(holder.epoch) == condemned) {
             break_lease(&run.lease(), &holder)?;
         }
         let held = match acquire() {
@@ -243,13 +238,6 @@ fn dead_holder(run: &RunDirectory, silence: Duration) -> Option<Holder> {
         }
     }
     (last_holder(&run.lease()) == Some(found.clone())).then_some(found)
-}
-
-/// Who holds the lease right now, if that is on a node that is known to be lost: its processes may go on there, cut off, and
-/// its lock may never be given back.
-fn lost_holder(run: &RunDirectory, lost_nodes: &BTreeSet<String>) -> Option<Holder> {
-    let holder = Lease::holder_of(&run.lease())?;
-    lost_nodes.iter().any(|node| is_same_host(node, &holder.host)).then_some(holder)
 }
 
 /// Who wrote the lease in the file at `path` last.
@@ -338,7 +326,7 @@ mod tests {
         let dying = Lease::of_attempt(&run).unwrap();
         let next = std::thread::spawn({
             let run = run.clone();
-            move || Lease::of_supervised_attempt(&run, &BTreeSet::new()).map(|lease| lease.epoch())
+            move || Lease::of_supervised_attempt(&run, None).map(|lease| lease.epoch())
         });
         // Longer than somebody waits who was not launched by a supervisor.
         assert!(Lease::of_attempt(&run).is_err());
@@ -351,7 +339,7 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         let run = RunDirectory::new(room.path());
         let silence = Duration::from_millis(300);
-        let take = || Lease::for_attempt(&run, Duration::from_millis(10), silence, &BTreeSet::new());
+        let take = || Lease::for_attempt(&run, Duration::from_millis(10), silence, None);
         let mut zombie = take().unwrap();
         assert!(take().is_err(), "a holder on this host is asked, not broken");
         zombie.holder.host = "elsewhere".into();
@@ -382,21 +370,18 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_on_a_lost_node_is_not_waited_for_even_if_its_ranks_still_beat() {
+    fn a_condemned_holder_is_not_waited_for_even_if_its_ranks_still_beat() {
         let room = tempfile::tempdir().unwrap();
         let run = RunDirectory::new(room.path());
-        let take = |lost: &[&str]| {
-            let lost = lost.iter().map(|&node| node.to_owned()).collect();
-            Lease::for_attempt(&run, Duration::from_millis(10), Duration::from_secs(1000), &lost)
-        };
-        let mut zombie = take(&[]).unwrap();
-        zombie.holder.host = "node3.cluster".into();
-        write_holder(&zombie.file, &zombie.holder).unwrap();
-        assert!(take(&["node4"]).is_err(), "another node is lost");
-        let heir = take(&["node4", "node3"]).unwrap();
+        let take =
+            |condemned| Lease::for_attempt(&run, Duration::from_millis(10), Duration::from_secs(1000), condemned);
+        let zombie = take(None).unwrap();
+        assert!(take(Some(zombie.epoch() + 1)).is_err(), "another is condemned");
+        let heir = take(Some(zombie.epoch())).unwrap();
         assert!(zombie.check().unwrap_err().message().contains("was taken over"));
+        let epoch = heir.epoch();
         drop(heir);
-        assert_eq!(take(&["node3"]).unwrap().epoch(), zombie.epoch() + 3, "a lease that is free needs no breaking");
+        assert_eq!(take(Some(epoch)).unwrap().epoch(), epoch + 1, "a lease that is free needs no breaking");
     }
 
     #[test]

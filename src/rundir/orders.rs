@@ -21,8 +21,8 @@ const SUPERVISOR_VARIABLE: &str = "STEADFAST_SUPERVISOR_PID";
 const DEADLINE_VARIABLE: &str = "STEADFAST_DEADLINE";
 /// The same from Slurm, of its newer versions.
 const BATCH_VARIABLE: &str = "SLURM_JOB_END_TIME";
-/// Lists the nodes that are lost.
-const LOST_VARIABLE: &str = "STEADFAST_LOST_NODES";
+/// Names the epoch of the lease that is condemned.
+const CONDEMNED_VARIABLE: &str = "STEADFAST_CONDEMNED_LEASE";
 /// Lists the steps of the checkpoints that must not be used.
 const SKIP_VARIABLE: &str = "STEADFAST_SKIP_CHECKPOINTS";
 
@@ -36,8 +36,8 @@ pub struct Orders {
     pub skip_checkpoints: BTreeSet<u64>,
     /// When the run must have saved and ended, if there is a limit.
     pub deadline: Option<Timestamp>,
-    /// The nodes that are dead or cut off: whoever holds something there is not waited for.
-    pub lost_nodes: BTreeSet<String>,
+    /// The epoch of the lease whose holder is not waited for: it is dead, cut off, or about to be killed.
+    pub condemned: Option<u64>,
     supervisor: Option<Process>,
 }
 
@@ -47,10 +47,10 @@ impl Orders {
         attempt: u32,
         skip_checkpoints: BTreeSet<u64>,
         deadline: Option<Timestamp>,
-        lost_nodes: BTreeSet<String>,
+        condemned: Option<u64>,
     ) -> Result<Orders> {
         let this = Process::this().map_err(|cause| Error::io("find this process", "/proc", &cause))?;
-        Ok(Orders { attempt, skip_checkpoints, deadline, lost_nodes, supervisor: Some(this) })
+        Ok(Orders { attempt, skip_checkpoints, deadline, condemned, supervisor: Some(this) })
     }
 
     /// Reads the orders from the environment; without a supervisor the attempt is the one after the last that left a
@@ -101,7 +101,14 @@ impl Orders {
 
     /// The names of all variables, for launchers that must be told which to pass on.
     pub(crate) fn variable_names() -> [&'static str; 6] {
-        [DIRECTORY_VARIABLE, ATTEMPT_VARIABLE, SUPERVISOR_VARIABLE, SKIP_VARIABLE, DEADLINE_VARIABLE, LOST_VARIABLE]
+        [
+            DIRECTORY_VARIABLE,
+            ATTEMPT_VARIABLE,
+            SUPERVISOR_VARIABLE,
+            SKIP_VARIABLE,
+            DEADLINE_VARIABLE,
+            CONDEMNED_VARIABLE,
+        ]
     }
 
     fn variables(&self, run: &RunDirectory) -> [(&'static str, OsString); 6] {
@@ -114,7 +121,7 @@ impl Orders {
             (SUPERVISOR_VARIABLE, supervisor.into()),
             (SKIP_VARIABLE, steps.join(",").into()),
             (DEADLINE_VARIABLE, deadline.unwrap_or_default().into()),
-            (LOST_VARIABLE, self.lost_nodes.iter().map(String::as_str).collect::<Vec<_>>().join(",").into()),
+            (CONDEMNED_VARIABLE, self.condemned.map(|epoch| epoch.to_string()).unwrap_or_default().into()),
         ]
     }
 
@@ -149,9 +156,11 @@ impl Orders {
         };
         let deadlines = [second(DEADLINE_VARIABLE)?, second(BATCH_VARIABLE)?];
         let deadline = deadlines.into_iter().flatten().min();
-        let lost_nodes =
-            read(LOST_VARIABLE).map_or_else(BTreeSet::new, |names| names.split(',').map(str::to_owned).collect());
-        Ok(Orders { attempt, skip_checkpoints, deadline, lost_nodes, supervisor })
+        let condemned = match read(CONDEMNED_VARIABLE) {
+            Some(value) => Some(value.parse().map_err(|_| bad(CONDEMNED_VARIABLE, &value, "a number"))?),
+            None => None,
+        };
+        Ok(Orders { attempt, skip_checkpoints, deadline, condemned, supervisor })
     }
 }
 
@@ -163,8 +172,7 @@ mod tests {
     fn what_the_supervisor_orders_is_what_the_ranks_read() {
         let run = RunDirectory::new("somewhere");
         let deadline = Some(Timestamp::from_millisecond(1_800_000_000_123).unwrap());
-        let lost = BTreeSet::from(["node3".to_owned(), "node7".to_owned()]);
-        let orders = Orders::from_this_supervisor(7, BTreeSet::from([100, 200]), deadline, lost).unwrap();
+        let orders = Orders::from_this_supervisor(7, BTreeSet::from([100, 200]), deadline, Some(12)).unwrap();
         let variables = orders.variables(&run);
         let read = |name: &str| {
             let (_, value) = variables.iter().find(|(n, _)| *n == name)?;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use super::complaint::Complaint;
+use super::complaint::{Complaint, How};
 use super::launcher::{Family, Launcher};
 use super::nodes::Placement;
 use super::pace::{Pace, Slow};
@@ -29,6 +29,8 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// The code with which a rank that panics ends all.
 const PANIC: i32 = 101;
+/// How long the others may take to end when one has, with a code of ours.
+const AGREEMENT: Duration = Duration::from_secs(2);
 /// What a launcher kills ranks with.
 const SIGKILL: i32 = nix::sys::signal::Signal::SIGKILL as i32;
 /// How long killed processes may take to vanish.
@@ -48,10 +50,11 @@ pub(super) fn run(
     let Call { placement, orders, launcher: starter, .. } = call;
     let refused = |cause| Error::new(Kind::Run, format!("cannot start {starter}: {cause}"));
     let mut command = starter.command(plan, call)?;
-    // Ranks on other nodes cannot be watched from here: what their launcher says of them is all there is.
-    let is_overheard = !placement.nodes.is_empty() && overhear::prepare(&mut command);
+    if call.is_overheard {
+        command.stderr(Stdio::piped());
+    }
     let mut launcher = spawn_bound(&mut command).map_err(refused)?;
-    let lines = if is_overheard { Some(overhear::listen(&mut launcher).map_err(refused)?) } else { None };
+    let lines = if call.is_overheard { Some(overhear::listen(&mut launcher).map_err(refused)?) } else { None };
     if let Some(mut sentry) = plan.allocation.as_ref().and_then(|allocation| allocation.sentry(placement))
         && let Err(cause) = spawn_bound(&mut sentry)
     {
@@ -89,6 +92,9 @@ pub(super) struct Call<'a> {
     pub placement: &'a Placement,
     pub command: &'a [OsString],
     pub orders: &'a Orders,
+    /// Whether what the launcher says is listened to: ranks on other nodes cannot be watched from here, and what their
+    /// launcher says of them is all there is.
+    pub is_overheard: bool,
 }
 
 struct Attempt<'a> {
@@ -304,7 +310,11 @@ impl Attempt<'_> {
     /// How the attempt ends, if the launcher says that a rank has died which had not left in good order.
     fn end_by_complaint(&mut self) -> Option<End> {
         let lines = self.lines.as_ref()?;
-        let Complaint { rank, signal } = lines.try_iter().find_map(|line| Complaint::read(&line))?;
+        let Complaint { rank, how } = lines.try_iter().find_map(|line| Complaint::read(&line))?;
+        let signal = match how {
+            How::Died(signal) => signal,
+            How::Gave(code) => return Some(self.wait_for_launcher(AGREEMENT).unwrap_or(End::Exited(code))),
+        };
         let record = self.watch.records().find(|record| record.rank == rank)?;
         let record = Some(record.clone()).filter(|record| !record.phase.may_leave())?;
         Some(self.died(record, signal))
@@ -405,6 +415,11 @@ impl Attempt<'_> {
             saved,
             stop_asked: self.stop.take().map(|stop| stop.asked).or_else(requested),
             shown: self.watch.records().next().is_some() || !records.is_empty(),
+            rank_0: self
+                .watch
+                .records()
+                .find(|record| record.rank == 0)
+                .map(|record| (record.host.clone(), record.pid)),
             faulty: self.faulty.take().filter(|_| several),
             silent: self.watch.silent_nodes(),
         })

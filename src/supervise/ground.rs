@@ -1,4 +1,4 @@
-//! Where the next attempt runs: on which nodes, until when, and whom it need not wait for.
+//! Where the next attempt runs: on which nodes, and until when.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,15 +8,12 @@ use super::allocation::{Allocation, Survey};
 use super::nodes::Placement;
 use super::policy::History;
 use super::supervisor::Plan;
-use crate::rundir::{Lease, RunDirectory};
 
 /// Where an attempt runs.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ground {
     /// How many ranks, on which nodes.
     pub placement: Placement,
-    /// The nodes whose processes are not waited for, alive or not.
-    pub lost: BTreeSet<String>,
     /// When the ranks must have saved and ended, if there is a limit.
     pub deadline: Option<Timestamp>,
 }
@@ -31,7 +28,7 @@ impl Ground {
     /// The sentence that says why there is none.
     pub fn of_plan(plan: &Plan, history: &History) -> Result<Ground, String> {
         let placement = plan.nodes.place(plan.ranks, plan.fewest_ranks, &history.suspects())?;
-        Ok(Ground { placement, lost: BTreeSet::new(), deadline: plan.deadline })
+        Ok(Ground { placement, deadline: plan.deadline })
     }
 
     /// The ground for an attempt in an allocation of which this is known; `is_first` tells whether it is the first of this
@@ -51,13 +48,8 @@ impl Ground {
         dead.clear();
         dead.extend(survey.dead.clone());
         let placement = place(plan, allocation, survey, &suspects, is_first, dead)?;
-        let mut lost: BTreeSet<String> = dead.keys().cloned().chain(suspects).collect();
-        if is_first && allocation.restart() > 0 {
-            lost.extend(holder_of_the_last_life(&plan.directory));
-        }
-        lost.retain(|node| !placement.nodes.iter().any(|placed| placed.name == *node));
         let deadlines = [plan.deadline, survey.deadline];
-        Ok(Ground { placement, lost, deadline: deadlines.into_iter().flatten().min() })
+        Ok(Ground { placement, deadline: deadlines.into_iter().flatten().min() })
     }
 }
 
@@ -83,11 +75,6 @@ fn place(
     }
 }
 
-/// The node that still holds the lease of the attempt before, though the batch system has ended that life of the job.
-fn holder_of_the_last_life(run: &RunDirectory) -> Option<String> {
-    Lease::holder_of(&run.lease()).map(|holder| holder.host)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::launcher::Launcher;
@@ -102,7 +89,7 @@ mod tests {
         silent: &[&'static str],
         suspects: &[&str],
         is_first: bool,
-    ) -> (Result<String, String>, BTreeSet<String>) {
+    ) -> Result<String, String> {
         let room = tempfile::tempdir().unwrap();
         let plan = Plan { fewest_ranks: fewest, ..Plan::in_test(Launcher::in_test(), 4, room.path()) };
         let allocation = Allocation::in_test("a,b,c", "2(x3)", silent);
@@ -113,13 +100,11 @@ mod tests {
         suspects.iter().for_each(|node| history.remember(node));
         let mut dead = Dead::new();
         let ground = Ground::of_allocation(&plan, &allocation, &survey, &history, is_first, &mut dead);
-        let lost = ground.as_ref().map_or_else(|_| BTreeSet::new(), |ground| ground.lost.clone());
-        assert!(ground.is_err() || dead.keys().all(|node| lost.contains(node)));
-        (ground.map(|ground| ground.placement.list()), lost)
+        ground.map(|ground| ground.placement.list())
     }
 
     fn placed(fewest: usize, down: &[&str], silent: &[&'static str], suspects: &[&str]) -> Result<String, String> {
-        found(fewest, down, silent, suspects, false).0
+        found(fewest, down, silent, suspects, false)
     }
 
     #[test]
@@ -140,16 +125,8 @@ mod tests {
     fn a_suspect_that_is_needed_is_taken_if_it_answers() {
         assert_eq!(placed(4, &["b"], &[], &["c"]).as_deref(), Ok("a:2,c:2"));
         assert!(placed(4, &["b"], &["c"], &["c"]).is_err());
-        let (first, _) = found(4, &["b"], &["c"], &["c"], true);
-        assert!(first.is_err(), "a suspect is called at first, too");
-        assert!(found(4, &[], &["a"], &[], true).0.is_ok(), "at first the batch system is believed");
-    }
-
-    #[test]
-    fn nobody_waits_for_a_lost_node() {
-        let (placement, lost) = found(4, &[], &["b"], &["c"], false);
-        assert_eq!(placement.as_deref(), Ok("a:2,c:2"));
-        assert_eq!(lost, BTreeSet::from(["b".to_owned()]), "a suspect that is used is not lost");
+        assert!(found(4, &["b"], &["c"], &["c"], true).is_err(), "a suspect is called at first, too");
+        assert!(found(4, &[], &["a"], &[], true).is_ok(), "at first the batch system is believed");
     }
 
     #[test]

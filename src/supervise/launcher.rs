@@ -186,7 +186,7 @@ impl Launcher {
         let mark = plan.allocation.as_ref().map(Allocation::mark);
         match self.family {
             Family::OpenMpi => self.place_by_mpirun(&mut command, call.placement, mark),
-            Family::Srun => self.place_by_srun(&mut command, plan, call.placement, mark)?,
+            Family::Srun => self.place_by_srun(&mut command, plan, call, mark)?,
             Family::Hydra | Family::Other if call.placement.nodes.is_empty() => {}
             Family::Hydra | Family::Other => {
                 command.args(["-hosts", &call.placement.list()]);
@@ -220,13 +220,8 @@ impl Launcher {
         }
     }
 
-    fn place_by_srun(
-        &self,
-        command: &mut Command,
-        plan: &Plan,
-        placement: &Placement,
-        mark: Option<&str>,
-    ) -> Result<()> {
+    fn place_by_srun(&self, command: &mut Command, plan: &Plan, call: &Call<'_>, mark: Option<&str>) -> Result<()> {
+        let placement = call.placement;
         if !placement.nodes.is_empty() {
             // A list of hosts, one for each rank, is the only way to say how many go where.
             let path = plan.directory.host_file();
@@ -237,6 +232,10 @@ impl Launcher {
         }
         if let Some(mark) = mark {
             command.args(["--overlap".to_owned(), format!("--job-name={mark}")]);
+            if call.is_overheard {
+                // The supervisor hears of a death, and kills: srun would only ask the others to end, and be deaf for half a minute.
+                command.arg("--kill-on-bad-exit=0");
+            }
         }
         if let Some(cpus) = std::env::var_os("SLURM_CPUS_PER_TASK") {
             // Slurm no longer hands it on to the steps by itself.
@@ -363,9 +362,10 @@ mod tests {
         let nodes = if nodes.is_empty() { Nodes::default() } else { Nodes::parse(nodes).unwrap() };
         let placement = nodes.place(ranks, ranks, &BTreeSet::new()).unwrap();
         let plan = Plan { nodes, allocation, ..Plan::in_test(launcher.clone(), ranks, room.path()) };
-        let orders = Orders::from_this_supervisor(1, BTreeSet::new(), None, BTreeSet::new()).unwrap();
+        let orders = Orders::from_this_supervisor(1, BTreeSet::new(), None, None).unwrap();
         let command = ["heat".into(), "run".into()];
-        let call = Call { launcher: &launcher, placement: &placement, command: &command, orders: &orders };
+        let call =
+            Call { launcher: &launcher, placement: &placement, command: &command, orders: &orders, is_overheard: true };
         let command = launcher.command(&plan, &call).unwrap();
         let hosts = std::fs::read_to_string(plan.directory.host_file()).unwrap_or_default();
         (command, hosts)

@@ -76,6 +76,8 @@ pub struct Observation {
     pub stop_asked: Option<Asked>,
     /// Whether any rank showed itself: if none did, it is the launcher's trouble.
     pub shown: bool,
+    /// The host and the process of rank 0, which holds the lease of the attempt.
+    pub rank_0: Option<(String, u32)>,
     /// The node of the rank that died, hung, or met a flipped bit, if there is more than one node.
     pub faulty: Option<String>,
     /// The nodes all of whose ranks fell silent before those of others did.
@@ -113,6 +115,7 @@ impl Observation {
             saved: None,
             stop_asked: None,
             shown: true,
+            rank_0: None,
             faulty: None,
             silent: BTreeSet::new(),
         }

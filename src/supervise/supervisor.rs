@@ -18,7 +18,8 @@ use super::signals::{StopSignals, Wish};
 use crate::config::{Bounds, StopSignal};
 use crate::error::{Error, Kind, Result};
 use crate::rundir::{Event, JobRecord, Journal, Lease, Orders, RunDirectory};
-use crate::sys::process::adopt_orphans;
+use crate::sys::overhear;
+use crate::sys::process::{adopt_orphans, is_same_host};
 
 /// The word with which a program starts over; it is meant for the first attempt alone.
 const FRESH: &str = "--fresh";
@@ -106,6 +107,7 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
         dead: Dead::new(),
         is_first: true,
         blamed: None,
+        rank_0: None,
         signals,
         tell,
     };
@@ -138,6 +140,8 @@ struct Supervision<'a> {
     is_first: bool,
     /// The node on which a rank died in the last attempt.
     blamed: Option<String>,
+    /// The host and the process of the last attempt's rank 0.
+    rank_0: Option<(String, u32)>,
     signals: StopSignals,
     tell: &'a mut dyn FnMut(&str),
 }
@@ -187,11 +191,12 @@ impl Supervision<'_> {
         }
         // Whoever was frozen or cut off may wake up when another has long taken the run over.
         self.lease.check()?;
-        let Ground { placement, lost, deadline } = match self.find_ground(&journal) {
+        let Ground { placement, deadline } = match self.find_ground(&journal) {
             Ok(ground) => ground,
             Err(asked) => return Ok(Some(self.leave(&journal, asked))),
         };
-        let orders = Orders::from_this_supervisor(number, self.history.poison(), deadline, lost)?;
+        let orders = Orders::from_this_supervisor(number, self.history.poison(), deadline, self.condemned())?;
+        self.is_first = false;
         let launcher = self.launchers[0];
         (self.tell)(&format!("attempt {number}: {} on {placement}: {launcher}", words(&self.command)));
         journal.append(Event::AttemptLaunched {
@@ -200,9 +205,14 @@ impl Supervision<'_> {
             nodes: placement.nodes.iter().map(ToString::to_string).collect(),
             command: self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         });
-        let call = Call { launcher, placement: &placement, command: &self.command, orders: &orders };
+        let is_overheard = !placement.nodes.is_empty() && overhear::is_unseen();
+        let call = Call { launcher, placement: &placement, command: &self.command, orders: &orders, is_overheard };
         let seen = attempt::run(plan, &call, &mut self.signals, self.tell)?;
         journal.append(Event::AttemptEnded { outcome: outcome(&seen), step: seen.step });
+        if seen.stop_asked.is_some() {
+            // It was heeded; whoever goes on later must not take it for his.
+            run.withdraw_stop_request()?;
+        }
         self.conclude(number, &journal, seen)
     }
 
@@ -217,8 +227,8 @@ impl Supervision<'_> {
             Fate::Ends(why) => return Err(pause(why)),
         };
         let known: BTreeSet<String> = self.dead.keys().cloned().collect();
-        let (is_first, dead) = (std::mem::take(&mut self.is_first), &mut self.dead);
-        let ground = Ground::of_allocation(self.plan, allocation, &survey, &self.history, is_first, dead);
+        let ground =
+            Ground::of_allocation(self.plan, allocation, &survey, &self.history, self.is_first, &mut self.dead);
         for (node, why) in self.dead.iter().filter(|(node, _)| !known.contains(*node)) {
             (self.tell)(&format!("node {node} {why}"));
             journal.append(Event::NodeAvoided { node: node.clone(), why: why.clone() });
@@ -228,6 +238,18 @@ impl Supervision<'_> {
             }
         }
         ground.map_err(pause)
+    }
+
+    /// The epoch of the lease that the next attempt need not wait for: its holder is of our own last attempt and cannot be
+    /// killed at once, of a life of the job that the batch system has ended, or on a node that is dead.
+    fn condemned(&self) -> Option<u64> {
+        let holder = Lease::holder_of(&self.plan.directory.lease())?;
+        let is_ours =
+            self.rank_0.as_ref().is_some_and(|(host, pid)| holder.host.starts_with(host) && holder.pid == *pid);
+        let is_of_last_life =
+            self.is_first && self.plan.allocation.as_ref().is_some_and(|allocation| allocation.restart() > 0);
+        let is_lost = self.dead.keys().any(|node| is_same_host(node, &holder.host));
+        (is_ours || is_of_last_life || is_lost).then_some(holder.epoch)
     }
 
     /// What the batch system says of the allocation; without its help nothing can be launched on other nodes, so it is waited
@@ -262,6 +284,7 @@ impl Supervision<'_> {
         let suspects = self.history.suspects();
         self.history.add(&seen);
         self.blamed = seen.faulty.clone();
+        self.rank_0 = seen.rank_0.clone();
         for node in &self.history.suspects() - &suspects {
             let why = if seen.silent.contains(&node) { "fell silent" } else { "is where ranks failed twice" };
             journal.append(Event::NodeAvoided { node, why: why.into() });

@@ -3,20 +3,16 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::os::fd::BorrowedFd;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};
 
-/// Prepares a command to be overheard, if nobody would see the difference: on a terminal a child draws what it would not
-/// write into a pipe. False, if it is left as it is.
-pub(crate) fn prepare(command: &mut Command) -> bool {
-    let unseen = !stderr().is_terminal();
-    if unseen {
-        command.stderr(Stdio::piped());
-    }
-    unseen
+/// Whether a child can be overheard and nobody sees the difference: on a terminal it draws what it would not write into a
+/// pipe.
+pub(crate) fn is_unseen() -> bool {
+    !stderr().is_terminal()
 }
 
-/// Passes on what a prepared child says as it comes, and gives each line to whoever wants to know.
+/// Passes on what a child whose stderr is a pipe says as it comes, and gives each line to whoever wants to know.
 ///
 /// # Errors
 /// If the system has no more threads or file descriptors; the child then writes into a pipe that nobody reads.
@@ -45,6 +41,8 @@ fn stderr() -> BorrowedFd<'static> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
