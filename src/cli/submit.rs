@@ -75,6 +75,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub(super) launcher: Option<String>,
 
+    /// An option for the launcher, before the program; may be repeated.
+    #[arg(long = "launcher-arg", value_name = "OPTION", allow_hyphen_values = true)]
+    pub(super) launcher_arguments: Vec<String>,
+
     /// The run directory, which all nodes must see [default: as for steadfast launch].
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
