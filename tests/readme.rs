@@ -40,6 +40,7 @@ fn every_link_to_a_file_leads_somewhere() {
         "FAILURES.md",
         "docs/faults.md",
         "slurm/README.md",
+        "docs/slurm.md",
     ];
     for page in pages {
         let folder = root.join(page).parent().unwrap().to_owned();

@@ -327,7 +327,8 @@ fn a_stop_reaches_a_run_without_a_job() {
 #[test]
 fn the_json_of_a_submission_names_job_and_files() {
     let room = Room::new();
-    let said = room.tool("submit --json --nodes 2 -- ./heat run heat.toml");
+    let said = room.tool("submit --json --nodes 2 --launcher srun --launcher-arg=--mpi=pmix -- ./heat run heat.toml");
+    assert!(room.submitted().contains(" --launcher srun --launcher-arg=--mpi=pmix --dir "), "{}", said.err);
     let json: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((&json["job"], &json["ranks"], &json["nodes"]), (&"12".into(), &8.into(), &2.into()));
     let log = PathBuf::from(json["log"].as_str().unwrap());

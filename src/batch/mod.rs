@@ -22,6 +22,7 @@ use crate::error::Result;
 mod ask;
 pub mod job;
 pub mod script;
+pub mod site;
 pub mod slurm;
 
 pub use job::{Job, JobId, JobState, NodeState, Partition};

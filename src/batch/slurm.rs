@@ -64,9 +64,14 @@ impl Slurm {
     }
 
     /// What a command prints, if it succeeds.
-    fn read(&self, name: &str, arguments: &[&str]) -> Result<String> {
-        let answer = ask(self.command(name).args(arguments), self.limit)?;
+    pub(super) fn read(&self, name: &str, arguments: &[&str]) -> Result<String> {
+        let answer = self.said(name, arguments)?;
         if answer.succeeded { Ok(answer.out) } else { Err(refusal(name, arguments, &answer)) }
+    }
+
+    /// What a command prints, whether it succeeds or not.
+    pub(super) fn said(&self, name: &str, arguments: &[&str]) -> Result<Answer> {
+        ask(self.command(name).args(arguments), self.limit)
     }
 
     /// Starts nothing on some nodes, to see whether it can be done.
@@ -114,7 +119,7 @@ impl Scheduler for Slurm {
 
     fn job(&self, id: &JobId) -> Result<Option<Job>> {
         let arguments = ["--oneliner", "show", "job", &id.0];
-        let answer = ask(self.command("scontrol").args(arguments), self.limit)?;
+        let answer = self.said("scontrol", &arguments)?;
         if answer.err.contains("Invalid job id") {
             return Ok(None);
         }

@@ -179,6 +179,7 @@ impl<'a> Draft<'a> {
         if let Some(launcher) = &self.args.launcher {
             line.extend(["--launcher".into(), launcher.clone()]);
         }
+        line.extend(self.args.launcher_arguments.iter().map(|option| format!("--launcher-arg={option}")));
         line.extend(["--dir".into(), word(self.run.root().as_os_str())?]);
         line.extend(["--".into(), word(self.program.as_os_str())?]);
         let case = case_in(self.command).map(Path::as_os_str);

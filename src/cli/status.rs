@@ -168,9 +168,10 @@ struct Signs {
 /// The state in a word; what the status file says holds only as long as somebody holds the lease.
 fn state(status: Option<&Status>, signs: Signs) -> &'static str {
     // A file server may tell nobody on this machine which locks are held on others; then what is fresh counts.
-    let fresh = |status: &Status| status.state == State::Running && since(status.updated) < FRESH;
+    let is_fresh = |status: &Status| status.state == State::Running && since(status.updated) < FRESH;
+    let is_seen = signs.minded && !signs.supervisor && status.is_some_and(is_fresh);
     match status.map(|status| status.state) {
-        _ if signs.ranks || signs.minded && status.is_some_and(fresh) => "running",
+        _ if signs.ranks || is_seen => "running",
         _ if signs.finished => "finished",
         // The ranks are about to be launched, or launched again.
         _ if signs.supervisor || signs.minded => "waiting",

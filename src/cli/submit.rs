@@ -75,6 +75,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub(super) launcher: Option<String>,
 
+    /// An option for the launcher, before the program; may be repeated.
+    #[arg(long = "launcher-arg", value_name = "OPTION", allow_hyphen_values = true)]
+    pub(super) launcher_arguments: Vec<String>,
+
     /// The run directory, which all nodes must see [default: as for steadfast launch].
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
@@ -170,13 +174,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// Refuses a run that somebody has already; none if nobody has it, an exit code if its dead job was put into the queue again.
 fn refuse_second(run: &RunDirectory, slurm: &Slurm) -> Result<Option<ExitCode>> {
-    if let Some(holder) = Lease::holder_of(&run.lease()) {
-        let whose = format!("process {} on {} since {}", holder.pid, holder.host, holder.since);
-        return Err(Error::new(Kind::Run, format!("the run is in the hands of {whose}"))
-            .at_path(run.root())
-            .hint("wait until it ends, stop it with steadfast stop, or use another --dir"));
-    }
-    let Some(job) = RunJob::of(run, slurm)?.filter(RunJob::is_alive) else { return Ok(None) };
+    // Whoever submits thinks in jobs; which process holds the run is for those who have no job.
+    let Some(job) = RunJob::of(run, slurm)?.filter(RunJob::is_alive) else {
+        return match Lease::holder_of(&run.lease()) {
+            None => Ok(None),
+            Some(holder) => {
+                let whose = format!("process {} on {} since {}", holder.pid, holder.host, holder.since);
+                Err(Error::new(Kind::Run, format!("the run is in the hands of {whose}"))
+                    .at_path(run.root())
+                    .hint("wait until it ends, stop it with steadfast stop, or use another --dir"))
+            }
+        };
+    };
     let id = job.id();
     if let Some((host, words)) = &job.dead_host {
         let what = format!("job {id} has the run, but its batch host {host} is dead ({words}) and nobody minds it");

@@ -74,7 +74,9 @@ impl Allocation {
     }
 
     fn read(read: impl Fn(&str) -> Option<String>, scheduler: Rc<dyn Scheduler>) -> Result<Option<Allocation>> {
-        let Some(job) = read("SLURM_JOB_ID").map(JobId) else { return Ok(None) };
+        // The last task of an array has the array's own id: what is said of that would be said of all tasks.
+        let task = || Some(format!("{}_{}", read("SLURM_ARRAY_JOB_ID")?, read("SLURM_ARRAY_TASK_ID")?));
+        let Some(job) = read("SLURM_JOB_ID").map(|id| JobId(task().unwrap_or(id))) else { return Ok(None) };
         let names = scheduler.names(&read("SLURM_JOB_NODELIST").unwrap_or_default())?;
         let number = |name: &str| read(name).and_then(|value| value.parse::<usize>().ok());
         let slots = match number("SLURM_NTASKS_PER_NODE") {
@@ -363,6 +365,13 @@ mod tests {
         let listed = [("SLURM_JOB_NODELIST", "a,b,c"), ("SLURM_TASKS_PER_NODE", "3(x2),1"), ("SLURM_NTASKS", "7")];
         let allocation = Fake::default().allocation(&listed);
         assert_eq!((allocation.nodes(), allocation.tasks()), (&nodes("a:3,b:3,c:1"), Some(7)));
+    }
+
+    #[test]
+    fn a_task_of_an_array_is_known_by_a_name_that_no_other_task_answers_to() {
+        let task = [("SLURM_JOB_NODELIST", "a"), ("SLURM_ARRAY_JOB_ID", "7"), ("SLURM_ARRAY_TASK_ID", "3")];
+        assert_eq!(Fake::default().allocation(&task).job().0, "7_3");
+        assert_eq!(Fake::default().allocation(&NODES).job().0, "7");
     }
 
     #[test]

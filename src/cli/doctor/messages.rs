@@ -5,7 +5,7 @@
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -29,6 +29,15 @@ const MARK: &str = "steadfast-probe ";
 /// How many barriers are timed.
 const BARRIERS: u32 = 200;
 
+/// Whether what launcher and ranks say on stderr is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// It is: it may tell why they fail.
+    Heard,
+    /// It is not: that they may fail is why they are tried.
+    Silent,
+}
+
 /// What rank 0 of the probe tells.
 #[derive(Serialize, Deserialize)]
 struct Findings {
@@ -50,31 +59,54 @@ pub fn look(launcher: &str, ranks: usize) -> Vec<Check> {
         }
     };
     let mut checks = vec![Check::ok("launcher", launcher.to_string())];
-    let start = Instant::now();
-    match launch(&launcher, ranks, program) {
-        Ok(findings) if findings.ranks == ranks => {
-            let took = start.elapsed().as_secs_f64();
-            checks.push(Check::ok("start", format!("{ranks} ranks start, talk and end in {took:.1} s")));
-            checks.extend(findings.checks);
+    match start(&launcher, &[], ranks, &program, Voice::Heard) {
+        Ok((found, seconds)) => {
+            checks.push(Check::ok("start", format!("{ranks} ranks start, talk and end in {seconds:.1} s")));
+            checks.extend(found);
         }
-        Ok(findings) => checks.push(Check::fail(
-            "start",
-            format!("{ranks} ranks were asked for, {} are there", findings.ranks),
-            "the launcher belongs to another MPI; name the right one: --launcher PATH",
-        )),
         Err(found) => checks.push(Check::fail(
             "start",
             found,
-            "see the messages above; does the launcher belong to the MPI that this tool is built with?",
+            "see the messages above; does the launcher belong to the MPI that this tool is built with? --launcher PATH",
         )),
     }
     checks
 }
 
+/// What ranks that are started with these options of the launcher find, and the seconds that it took.
+///
+/// # Errors
+/// What went wrong, if not as many ranks meet as were asked for.
+pub fn start(
+    launcher: &Launcher,
+    options: &[String],
+    ranks: usize,
+    program: &Path,
+    voice: Voice,
+) -> Result<(Vec<Check>, f64), String> {
+    let start = Instant::now();
+    let findings = launch(launcher, options, ranks, program, voice)?;
+    match findings.ranks == ranks {
+        true => Ok((findings.checks, start.elapsed().as_secs_f64())),
+        false => Err(format!("{ranks} ranks were asked for, {} are there", findings.ranks)),
+    }
+}
+
 /// Starts the probe and hears what its rank 0 has found.
-fn launch(launcher: &Launcher, ranks: usize, program: PathBuf) -> Result<Findings, String> {
+fn launch(
+    launcher: &Launcher,
+    options: &[String],
+    ranks: usize,
+    program: &Path,
+    voice: Voice,
+) -> Result<Findings, String> {
     let mut command = launcher.start(ranks);
-    command.arg(program).args(["doctor", "--probe"]).stdout(Stdio::piped()).process_group(0);
+    // In a batch job it runs beside whatever is there already.
+    command.env("SLURM_OVERLAP", "1");
+    command.args(options).arg(program).args(["doctor", "--probe"]).stdout(Stdio::piped()).process_group(0);
+    if voice == Voice::Silent {
+        command.stderr(Stdio::null());
+    }
     let mut child = command.spawn().map_err(|cause| format!("{launcher} cannot be started: {cause}"))?;
     let mut out = child.stdout.take().expect("stdout is a pipe");
     let reader = std::thread::spawn(move || {

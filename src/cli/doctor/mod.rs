@@ -1,13 +1,14 @@
 //! `steadfast doctor`: what is here, and whether it is sound.
 //!
 //! `machine` looks at the processor, memory, clock and HDF5, `storage` at the file system, `messages` at MPI: for that the
-//! tool starts itself under the launcher. Each look gives [`Check`]s; none of them is an error by itself.
+//! tool starts itself under the launcher; `batch` looks at Slurm, if it is here. Each look gives [`Check`]s; none of them is an error by itself.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
+mod batch;
 mod machine;
 mod messages;
 mod storage;
@@ -16,10 +17,11 @@ use super::show;
 use super::terminal::{Terminal, Tone};
 use crate::error::Result;
 
-/// Check MPI, HDF5, the file system and the clock of this machine.
+/// Check MPI, HDF5, the file system, the clock and the batch system of this machine.
 ///
 /// Exit code 0 if runs can be trusted to this machine, 1 if something failed. Give it the directory where runs will
-/// write, as in `steadfast doctor --dir /scratch/me --ranks 8`
+/// write, as in `steadfast doctor --dir /scratch/me --ranks 8`. Inside an allocation of a batch system it starts ranks on all
+/// nodes with every launcher there is, and says which work
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory where runs will write.
@@ -96,8 +98,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let terminal = Terminal::stdout();
     let mut all = Vec::new();
     // Each look is told when it is done: some take seconds.
-    let looks: [&dyn Fn() -> Vec<Check>; 3] =
-        [&machine::look, &|| storage::look(&args.dir), &|| messages::look(&args.launcher, args.ranks as usize)];
+    let ranks = args.ranks as usize;
+    let looks: [&dyn Fn() -> Vec<Check>; 4] =
+        [&machine::look, &|| storage::look(&args.dir), &|| messages::look(&args.launcher, ranks), &|| {
+            batch::look(&args.dir, ranks)
+        }];
     for look in looks {
         let checks = look();
         if !args.json {
