@@ -3,7 +3,6 @@
 use steadfast::rundir::Event;
 
 use super::cluster::Cluster;
-use super::conf;
 use super::draw::Draw;
 use super::job::Which;
 use super::scene::{NEEDED, PER_NODE, Scene};
@@ -53,11 +52,7 @@ fn replaced(cluster: &Cluster, draw: &Draw, blow: impl Fn(usize)) -> Times {
     let scene = Scene::new(cluster);
     let id = scene.submit(1, &[]);
     let ranks = scene.see_at_work(1, draw);
-    let job = cluster.job(id);
-    // The spare node may be any of the others.
-    let at_work = |node: &usize| ranks.iter().any(|record| record.host == conf::name(*node));
-    let victim =
-        *job.nodes.iter().find(|node| at_work(node) && Some(**node) != job.batch_host).expect("two nodes work");
+    let victim = scene.worker(id, &ranks);
     scene.strike(|| blow(victim));
     let times = scene.finishes(id);
     assert_eq!(cluster.job(id).restarts, 0, "the job was requeued");

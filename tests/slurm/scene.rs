@@ -172,6 +172,13 @@ impl<'c> Scene<'c> {
         attempt
     }
 
+    /// A node on which ranks compute, and not the supervisor: the spare one may be any of the others.
+    pub fn worker(&self, id: u32, ranks: &[HeartbeatRecord]) -> usize {
+        let host = self.cluster.job(id).batch_host;
+        let mut nodes = ranks.iter().map(|record| self.node_of(&record.host));
+        nodes.find(|node| Some(*node) != host).expect("two nodes work")
+    }
+
     /// The node of a rank, or of whoever else tells a host name.
     pub fn node_of(&self, host: &str) -> usize {
         (1..=NODES).find(|&node| conf::name(node) == host).unwrap_or_else(|| panic!("{host} is no node"))

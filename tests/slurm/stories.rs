@@ -20,7 +20,7 @@ const fn story(name: &'static str, needs: Mode, play: fn(&Cluster, &Draw) -> Tim
 }
 
 /// Long ones first: several are told at a time.
-pub const STORIES: [Story; 20] = [
+pub const STORIES: [Story; 22] = [
     story(
         "frozen-host",
         Network,
@@ -29,12 +29,19 @@ pub const STORIES: [Story; 20] = [
     ),
     story(
         "three-lives",
-        Network,
+        Plain,
         warned::three_lives,
         "a job that is warned before its end saves, is requeued and goes on, again and again",
     ),
     story("cut", Network, fenced::cable_cut, "a node whose cable is cut is given up, and not heard when it is back"),
     story("frozen", Network, fenced::node_frozen, "a node that stands still is given up, and not heard when it wakes"),
+    story(
+        "cut-spare",
+        Network,
+        fenced::cable_cut_with_spare,
+        "with a spare node the run goes on in its allocation, and a node that was cut off is not heard when it is back",
+    ),
+    story("frozen-spare", Network, fenced::node_frozen_with_spare, "nor is one that stood still"),
     story("lost", Network, nodes::lost, "a job that loses a node and has no spare is requeued, and finishes on others"),
     story("host-lost", Network, nodes::batch_host_lost, "so is one that loses the node of the supervisor"),
     story(
