@@ -30,7 +30,11 @@ fn hurt(cluster: &Cluster, draw: &Draw, signal: Signal) -> Times {
         _ => None,
     };
     let named: Vec<usize> = scene.events().into_iter().filter_map(named).collect();
-    assert_eq!(named, [victim], "the journal names other ranks\n{}", scene.log());
+    // Who was killed first on several nodes only the launcher knows; it says so in the job's log.
+    let told =
+        || [format!("process rank {victim} "), format!("task {victim}:")].iter().any(|word| scene.log().contains(word));
+    let is_named = named == [victim] || signal == Signal::SIGKILL && named.is_empty() && told();
+    assert!(is_named, "rank {victim} was hurt, and {named:?} are named\n{}", scene.log());
     assert_eq!(cluster.job(job).restarts, 0, "the job was requeued");
     times
 }
