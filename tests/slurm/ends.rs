@@ -22,13 +22,16 @@ pub fn cancelled(cluster: &Cluster, draw: &Draw) -> Times {
     scene.finishes(again)
 }
 
-/// A case that no second try can mend ends with its own code, once.
+/// A bad case is refused before it is submitted; one that turns bad in the queue ends with its own code, once.
 pub fn bad_case(cluster: &Cluster, _: &Draw) -> Times {
     let scene = Scene::new(cluster);
+    let id = scene.submit_with(0, &[], &["--hold"]);
     scene.spoil_the_case();
-    let id = scene.submit(0, &[]);
+    cluster.ask("scontrol", &["release", &id.to_string()]);
     let job = scene.see(id, "over", Job::is_over);
     assert_eq!((job.state.as_str(), job.exit_code, job.restarts), ("FAILED", 2, 0), "{job:?}");
+    let refused = scene.try_submit(0, &[], &[]).expect_err("the case is bad");
+    assert!(refused.contains("exit status: 2") && refused.contains("cells"), "{refused}");
     scene.leaves_nothing();
     Times::default()
 }
@@ -49,7 +52,9 @@ pub fn stopped(cluster: &Cluster, draw: &Draw) -> Times {
     let scene = Scene::new(cluster);
     let id = scene.submit(0, &[]);
     scene.see_at_work(1, draw);
-    scene.strike(|| scene.run().request_stop("a test").expect("the run directory is there"));
+    scene.strike(|| {
+        scene.tool(&["stop", "--wait", &scene.text("run")]);
+    });
     let job = scene.see(id, "over", Job::is_over);
     assert_eq!((job.exit_code, job.restarts), (75, 0), "{job:?}");
     scene.leaves_nothing();
@@ -58,12 +63,31 @@ pub fn stopped(cluster: &Cluster, draw: &Draw) -> Times {
     scene.finishes(again)
 }
 
-/// A second job on the same run directory ends at once, and the first does not notice.
+/// A job that still waits for its nodes has nobody who could be asked.
+pub fn stopped_in_the_queue(cluster: &Cluster, _: &Draw) -> Times {
+    let scene = Scene::new(cluster);
+    let id = scene.submit_with(0, &[], &["--hold"]);
+    scene.tool(&["stop", "--wait", &scene.text("run")]);
+    let job = cluster.job(id);
+    assert_eq!((job.state.as_str(), job.restarts), ("CANCELLED", 0), "{job:?}");
+    scene.leaves_nothing();
+    let again = scene.submit(0, &[]);
+    scene.finishes(again)
+}
+
+/// A second job on the same run directory is refused; one that comes by another way ends at once. The first goes on.
 pub fn second_job(cluster: &Cluster, draw: &Draw) -> Times {
     let scene = Scene::new(cluster);
-    let first = scene.submit(0, &[]);
+    let first = scene.submit_with(0, &[], &["--hold"]);
+    let refused = || scene.try_submit(0, &[], &[]).expect_err("the run has a job");
+    let while_pending = refused();
+    cluster.ask("scontrol", &["release", &first.to_string()]);
     scene.see_at_work(1, draw);
-    let second = scene.submit(0, &[]);
+    for (told, who) in [(while_pending, format!("job {first}")), (refused(), "the run is in the hands of".into())] {
+        assert!(told.contains("exit status: 1") && told.contains(&who), "{told}");
+    }
+    let second = cluster.ask("sbatch", &["--parsable", &scene.text("run/job.sh")]);
+    let second = second.trim().parse().expect("sbatch prints a number");
     let job = scene.see(second, "over", Job::is_over);
     assert_eq!((job.state.as_str(), job.exit_code, job.restarts), ("FAILED", 1, 0), "{job:?}");
     scene.finishes(first)

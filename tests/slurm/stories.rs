@@ -20,7 +20,7 @@ const fn story(name: &'static str, needs: Mode, play: fn(&Cluster, &Draw) -> Tim
 }
 
 /// Long ones first: several are told at a time.
-pub const STORIES: [Story; 22] = [
+pub const STORIES: [Story; 24] = [
     story(
         "frozen-host",
         Network,
@@ -32,6 +32,12 @@ pub const STORIES: [Story; 22] = [
         Plain,
         warned::three_lives,
         "a job that is warned before its end saves, is requeued and goes on, again and again",
+    ),
+    story(
+        "zombie",
+        Network,
+        nodes::nobody_left,
+        "if the sentry dies as well, status and submit tell that nobody minds the job, and how to revive it",
     ),
     story("cut", Network, fenced::cable_cut, "a node whose cable is cut is given up, and not heard when it is back"),
     story("frozen", Network, fenced::node_frozen, "a node that stands still is given up, and not heard when it wakes"),
@@ -76,6 +82,7 @@ pub const STORIES: [Story; 22] = [
     story("cancelled", Plain, ends::cancelled, "a job that is cancelled is not requeued, and what it saved is good"),
     story("bad-case", Plain, ends::bad_case, "a bad case is not requeued"),
     story("no-progress", Plain, ends::no_progress, "a job without progress stops being requeued, and says why"),
+    story("stopped-early", Plain, ends::stopped_in_the_queue, "a job that is stopped while it waits is cancelled"),
     story("stopped", Plain, ends::stopped, "a run that a person stops has saved, and is not requeued"),
     story(
         "interrupted",
