@@ -1,5 +1,7 @@
 //! Story 8: ends that are final.
 
+use std::fs;
+
 use super::cluster::Cluster;
 use super::draw::Draw;
 use super::job::Job;
@@ -77,7 +79,8 @@ pub fn stopped_in_the_queue(cluster: &Cluster, _: &Draw) -> Times {
 
 /// A second job on the same run directory is refused; one that comes by another way ends at once. The first goes on.
 pub fn second_job(cluster: &Cluster, draw: &Draw) -> Times {
-    let scene = Scene::new(cluster);
+    // The second waits some seconds for the first to let go, and must not see its end.
+    let scene = Scene::new(cluster).with_plan("slow@attempt=any,phase=sweep,ms=25");
     let first = scene.submit_with(0, &[], &["--hold"]);
     let refused = || scene.try_submit(0, &[], &[]).expect_err("the run has a job");
     let while_pending = refused();
@@ -86,7 +89,9 @@ pub fn second_job(cluster: &Cluster, draw: &Draw) -> Times {
     for (told, who) in [(while_pending, format!("job {first}")), (refused(), "the run is in the hands of".into())] {
         assert!(told.contains("exit status: 1") && told.contains(&who), "{told}");
     }
-    let second = cluster.ask("sbatch", &["--parsable", &scene.text("run/job.sh")]);
+    let script = fs::read_to_string(scene.path("run/job.sh")).expect("submit keeps its script");
+    fs::write(scene.path("second.sh"), script.replace("#SBATCH --hold", "")).expect("the disk has room for a script");
+    let second = cluster.ask("sbatch", &["--parsable", &scene.text("second.sh")]);
     let second = second.trim().parse().expect("sbatch prints a number");
     let job = scene.see(second, "over", Job::is_over);
     assert_eq!((job.state.as_str(), job.exit_code, job.restarts), ("FAILED", 1, 0), "{job:?}");
