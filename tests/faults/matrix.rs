@@ -75,7 +75,7 @@ const fn long(
 }
 
 /// The rows, ranks first, then those around them, then what lies on disk.
-pub const ROWS: [Row; 52] = [
+pub const ROWS: [Row; 55] = [
     play("kill", "any rank killed in any phase of any step, six attempts in a row", ranks::kill, 2, 60),
     play(
         "kill-checkpoint",
@@ -173,6 +173,24 @@ pub const ROWS: [Row; 52] = [
         "a node that is no longer heard of: ranks whose hearts stand still",
         "lib",
         "supervise::watch",
+    ),
+    tests(
+        "job-node-lost",
+        "one or two nodes of a batch job lose their power, with and without spare ones",
+        "slurm",
+        "lost",
+    ),
+    tests(
+        "job-node-cut",
+        "the cable of a node of a batch job is cut, and mended while the run computes elsewhere",
+        "slurm",
+        "cut",
+    ),
+    tests(
+        "job-node-frozen",
+        "a node of a batch job stands still, and wakes while the run computes elsewhere",
+        "slurm",
+        "frozen",
     ),
     tests("judgement", "what the supervisor decides, with fake ranks and launchers", "supervise", ""),
 ];

@@ -1,5 +1,7 @@
 //! Story 8: ends that are final.
 
+use std::fs;
+
 use super::cluster::Cluster;
 use super::draw::Draw;
 use super::job::Job;
@@ -22,13 +24,16 @@ pub fn cancelled(cluster: &Cluster, draw: &Draw) -> Times {
     scene.finishes(again)
 }
 
-/// A case that no second try can mend ends with its own code, once.
+/// A bad case is refused before it is submitted; one that turns bad in the queue ends with its own code, once.
 pub fn bad_case(cluster: &Cluster, _: &Draw) -> Times {
     let scene = Scene::new(cluster);
+    let id = scene.submit_with(0, &[], &["--hold"]);
     scene.spoil_the_case();
-    let id = scene.submit(0, &[]);
+    cluster.ask("scontrol", &["release", &id.to_string()]);
     let job = scene.see(id, "over", Job::is_over);
     assert_eq!((job.state.as_str(), job.exit_code, job.restarts), ("FAILED", 2, 0), "{job:?}");
+    let refused = scene.try_submit(0, &[], &[]).expect_err("the case is bad");
+    assert!(refused.contains("exit status: 2") && refused.contains("cells"), "{refused}");
     scene.leaves_nothing();
     Times::default()
 }
@@ -49,7 +54,9 @@ pub fn stopped(cluster: &Cluster, draw: &Draw) -> Times {
     let scene = Scene::new(cluster);
     let id = scene.submit(0, &[]);
     scene.see_at_work(1, draw);
-    scene.strike(|| scene.run().request_stop("a test").expect("the run directory is there"));
+    scene.strike(|| {
+        scene.tool(&["stop", "--wait", &scene.text("run")]);
+    });
     let job = scene.see(id, "over", Job::is_over);
     assert_eq!((job.exit_code, job.restarts), (75, 0), "{job:?}");
     scene.leaves_nothing();
@@ -58,12 +65,34 @@ pub fn stopped(cluster: &Cluster, draw: &Draw) -> Times {
     scene.finishes(again)
 }
 
-/// A second job on the same run directory ends at once, and the first does not notice.
-pub fn second_job(cluster: &Cluster, draw: &Draw) -> Times {
+/// A job that still waits for its nodes has nobody who could be asked.
+pub fn stopped_in_the_queue(cluster: &Cluster, _: &Draw) -> Times {
     let scene = Scene::new(cluster);
-    let first = scene.submit(0, &[]);
+    let id = scene.submit_with(0, &[], &["--hold"]);
+    scene.tool(&["stop", "--wait", &scene.text("run")]);
+    let job = cluster.job(id);
+    assert_eq!((job.state.as_str(), job.restarts), ("CANCELLED", 0), "{job:?}");
+    scene.leaves_nothing();
+    let again = scene.submit(0, &[]);
+    scene.finishes(again)
+}
+
+/// A second job on the same run directory is refused; one that comes by another way ends at once. The first goes on.
+pub fn second_job(cluster: &Cluster, draw: &Draw) -> Times {
+    // The second waits some seconds for the first to let go, and must not see its end.
+    let scene = Scene::new(cluster).with_plan("slow@attempt=any,phase=sweep,ms=25");
+    let first = scene.submit_with(0, &[], &["--hold"]);
+    let refused = || scene.try_submit(0, &[], &[]).expect_err("the run has a job");
+    let while_pending = refused();
+    cluster.ask("scontrol", &["release", &first.to_string()]);
     scene.see_at_work(1, draw);
-    let second = scene.submit(0, &[]);
+    for (told, who) in [(while_pending, format!("job {first}")), (refused(), "the run is in the hands of".into())] {
+        assert!(told.contains("exit status: 1") && told.contains(&who), "{told}");
+    }
+    let script = fs::read_to_string(scene.path("run/job.sh")).expect("submit keeps its script");
+    fs::write(scene.path("second.sh"), script.replace("#SBATCH --hold", "")).expect("the disk has room for a script");
+    let second = cluster.ask("sbatch", &["--parsable", &scene.text("second.sh")]);
+    let second = second.trim().parse().expect("sbatch prints a number");
     let job = scene.see(second, "over", Job::is_over);
     assert_eq!((job.state.as_str(), job.exit_code, job.restarts), ("FAILED", 1, 0), "{job:?}");
     scene.finishes(first)

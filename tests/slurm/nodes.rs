@@ -3,7 +3,6 @@
 use steadfast::rundir::Event;
 
 use super::cluster::Cluster;
-use super::conf;
 use super::draw::Draw;
 use super::job::Which;
 use super::scene::{NEEDED, PER_NODE, Scene};
@@ -36,6 +35,28 @@ fn requeued(cluster: &Cluster, draw: &Draw, spare: usize, which: Which) -> Times
     times
 }
 
+/// The sentry dies with the batch host: the allocation stands there, and a person is told what to do.
+pub fn nobody_left(cluster: &Cluster, draw: &Draw) -> Times {
+    let scene = Scene::new(cluster);
+    let id = scene.submit(1, &[]);
+    scene.see_at_work(1, draw);
+    let job = cluster.job(id);
+    let host = job.node(Which::BatchHost);
+    let has_sentry = |node: &usize| *node != host && cluster.busy(*node).iter().any(|name| name == "steadfast");
+    let sentry = *job.nodes.iter().find(|node| has_sentry(node)).expect("a sentry is on one of the other nodes");
+    let run = scene.text("run");
+    scene.strike(|| [host, sentry].iter().for_each(|&node| cluster.kill(node)));
+    scene.see(id, "known by status to be minded by nobody", |job| {
+        job.is_running() && scene.tool(&["status", &run]).contains("nobody minds it")
+    });
+    let told = scene.try_submit(1, &[], &[]).expect_err("the run has a job");
+    assert!(told.contains("--revive"), "{told}");
+    scene.tool(&["submit", "--revive", "--dir", &run]);
+    let times = scene.finishes(id);
+    assert_eq!(cluster.job(id).restarts, 1);
+    times
+}
+
 /// The supervisor notices first: the controller believes in the node for some time yet.
 pub fn spare_unnoticed(cluster: &Cluster, draw: &Draw) -> Times {
     replaced(cluster, draw, |victim| cluster.kill(victim))
@@ -53,11 +74,7 @@ fn replaced(cluster: &Cluster, draw: &Draw, blow: impl Fn(usize)) -> Times {
     let scene = Scene::new(cluster);
     let id = scene.submit(1, &[]);
     let ranks = scene.see_at_work(1, draw);
-    let job = cluster.job(id);
-    // The spare node may be any of the others.
-    let at_work = |node: &usize| ranks.iter().any(|record| record.host == conf::name(*node));
-    let victim =
-        *job.nodes.iter().find(|node| at_work(node) && Some(**node) != job.batch_host).expect("two nodes work");
+    let victim = scene.worker(id, &ranks);
     scene.strike(|| blow(victim));
     let times = scene.finishes(id);
     assert_eq!(cluster.job(id).restarts, 0, "the job was requeued");

@@ -63,8 +63,9 @@ impl Report {
         }
         let count = |is: fn(&Outcome) -> bool| self.told.iter().filter(|told| is(&told.outcome)).count();
         println!(
-            "\n{} stories, {} not as promised, {} skipped, {:.0} s; known, relaunched, first step: seconds from the blow",
+            "\n{} stories: {} passed, {} failed, {} skipped, {:.0} s; known, relaunched, first step: seconds from the blow",
             self.told.len(),
+            count(|outcome| matches!(outcome, Outcome::AsPromised(_))),
             count(|outcome| matches!(outcome, Outcome::Broken(_))),
             count(|outcome| matches!(outcome, Outcome::Skipped(_))),
             whole.as_secs_f64()

@@ -32,6 +32,9 @@ const ASK: Duration = Duration::from_millis(250);
 
 /// The environment variable that holds a plan of faults.
 pub const PLAN: &str = "STEADFAST_FAULT";
+/// The tool.
+const TOOL: &str = env!("CARGO_BIN_EXE_steadfast");
+
 /// A fault that is none: it makes a run slow enough to be seen at work.
 const SLOWLY: &str = "slow@attempt=any,phase=sweep,ms=5";
 
@@ -118,29 +121,41 @@ impl<'c> Scene<'c> {
     }
 
     /// Submits the run with so many spare nodes, and gives the job's number.
-    pub fn submit(&self, spare: usize, launch: &[&str]) -> u32 {
-        let tool = env!("CARGO_BIN_EXE_steadfast");
-        let (nodes, ranks, log, run) = (NEEDED + spare, NEEDED * PER_NODE, self.text("job.log"), self.text("run"));
-        let no_kill = if spare > 0 { ("#SBATCH --no-kill\n", "--no-kill") } else { ("", "") };
-        let script = format!(
-            "#!/bin/bash\n#SBATCH --nodes={nodes} --ntasks-per-node={PER_NODE}\n#SBATCH --requeue --open-mode=append\n\
-             #SBATCH --output={log}\n{}exec {tool} launch -n {ranks} --requeue {} {} --dir {run} -- {}\n",
-            no_kill.0,
-            no_kill.1,
-            launch.join(" "),
-            self.program().join(" ")
-        );
-        fs::write(self.path("job.sh"), script).expect("the disk has room for a script");
-        let output =
-            self.cluster.login("sbatch").env(PLAN, self.plan).args(["--parsable", &self.text("job.sh")]).output();
-        let output = output.expect("sbatch is there");
-        let id = String::from_utf8_lossy(&output.stdout).trim().parse();
-        id.unwrap_or_else(|_| panic!("sbatch: {}\n{}", String::from_utf8_lossy(&output.stderr), self.cluster.story()))
+    pub fn submit(&self, spare: usize, options: &[&str]) -> u32 {
+        self.try_submit(spare, options, &[]).unwrap_or_else(|told| panic!("{told}\n{}", self.cluster.story()))
+    }
+
+    /// The same with options for sbatch.
+    pub fn submit_with(&self, spare: usize, options: &[&str], sbatch: &[&str]) -> u32 {
+        self.try_submit(spare, options, sbatch).unwrap_or_else(|told| panic!("{told}\n{}", self.cluster.story()))
+    }
+
+    /// The same if it may be refused.
+    ///
+    /// # Errors
+    ///
+    /// What it told.
+    pub fn try_submit(&self, spare: usize, options: &[&str], sbatch: &[&str]) -> Result<u32, String> {
+        let sizes = [("--nodes", NEEDED), ("--tasks-per-node", PER_NODE), ("--spare-nodes", spare)];
+        let mut command = self.cluster.login(TOOL);
+        command.arg("submit").args(sizes.map(|(name, size)| format!("{name}={size}"))).args(["--json", "--dir"]);
+        command.arg(self.path("run")).args(options).arg("--").args(sbatch).args(self.program());
+        let output = command.env(PLAN, self.plan).output().expect("the tool is there");
+        let submitted: Option<serde_json::Value> = serde_json::from_slice(&output.stdout).ok();
+        let id = submitted.and_then(|value| value["job"].as_str()?.parse().ok()).filter(|_| output.status.success());
+        id.ok_or_else(|| format!("submit: {}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// What the tool says to a user on the login machine.
+    pub fn tool(&self, arguments: &[&str]) -> String {
+        self.cluster.ask(TOOL, arguments)
     }
 
     /// What the jobs have said.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.path("job.log")).unwrap_or_default()
+        let entries = fs::read_dir(self.path("run")).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        let logs = entries.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        logs.map(|path| fs::read_to_string(path).unwrap_or_default()).collect()
     }
 
     /// The program and its arguments.
@@ -170,6 +185,13 @@ impl<'c> Scene<'c> {
             !records.is_empty() && records.iter().all(|record| record.host != conf::name(without))
         });
         attempt
+    }
+
+    /// A node on which ranks compute, and not the supervisor: the spare one may be any of the others.
+    pub fn worker(&self, id: u32, ranks: &[HeartbeatRecord]) -> usize {
+        let host = self.cluster.job(id).batch_host;
+        let mut nodes = ranks.iter().map(|record| self.node_of(&record.host));
+        nodes.find(|node| Some(*node) != host).expect("two nodes work")
     }
 
     /// The node of a rank, or of whoever else tells a host name.

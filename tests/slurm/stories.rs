@@ -12,15 +12,21 @@ pub struct Story {
     pub promise: &'static str,
     /// In which mode it can be told: some need nodes that differ, and can be lost.
     pub needs: Mode,
+    /// Whether it is too long for every run of the tests.
+    pub is_long: bool,
     pub play: fn(&Cluster, &Draw) -> Times,
 }
 
 const fn story(name: &'static str, needs: Mode, play: fn(&Cluster, &Draw) -> Times, promise: &'static str) -> Story {
-    Story { name, promise, needs, play }
+    Story { name, promise, needs, is_long: false, play }
+}
+
+const fn long(name: &'static str, needs: Mode, play: fn(&Cluster, &Draw) -> Times, promise: &'static str) -> Story {
+    Story { is_long: true, ..story(name, needs, play, promise) }
 }
 
 /// Long ones first: several are told at a time.
-pub const STORIES: [Story; 20] = [
+pub const STORIES: [Story; 26] = [
     story(
         "frozen-host",
         Network,
@@ -29,29 +35,49 @@ pub const STORIES: [Story; 20] = [
     ),
     story(
         "three-lives",
-        Network,
+        Plain,
         warned::three_lives,
         "a job that is warned before its end saves, is requeued and goes on, again and again",
     ),
+    long("time-limit", Plain, warned::time_limit, "a job whose time is nearly over saves, is requeued and goes on"),
+    long(
+        "time-warning",
+        Plain,
+        warned::time_warning,
+        "so does one that Slurm warns, as it was told to when it was submitted",
+    ),
+    story(
+        "lost-sentry",
+        Network,
+        nodes::nobody_left,
+        "if the sentry dies as well, status and submit tell that nobody minds the job, and how to revive it",
+    ),
     story("cut", Network, fenced::cable_cut, "a node whose cable is cut is given up, and not heard when it is back"),
     story("frozen", Network, fenced::node_frozen, "a node that stands still is given up, and not heard when it wakes"),
-    story("lost", Network, nodes::lost, "a job that loses a node and has no spare is requeued, and finishes on others"),
-    story("host-lost", Network, nodes::batch_host_lost, "so is one that loses the node of the supervisor"),
     story(
-        "host-of-several",
+        "cut-spare",
+        Network,
+        fenced::cable_cut_with_spare,
+        "with a spare node the run goes on in its allocation, and a node that was cut off is not heard when it is back",
+    ),
+    story("frozen-spare", Network, fenced::node_frozen_with_spare, "nor is one that stood still"),
+    story("lost", Network, nodes::lost, "a job that loses a node and has no spare is requeued, and finishes on others"),
+    story("lost-host", Network, nodes::batch_host_lost, "so is one that loses the node of the supervisor"),
+    story(
+        "lost-host-spare",
         Network,
         nodes::batch_host_lost_with_spare,
         "with spare nodes Slurm keeps the job though nobody is left in it: the sentry has it requeued",
     ),
     story(
-        "spare-unnoticed",
+        "lost-unnoticed",
         Network,
         nodes::spare_unnoticed,
         "a node dies, and its spare takes its place before Slurm has noticed",
     ),
-    story("spare-noticed", Network, nodes::spare_noticed, "a node dies and Slurm says so: its spare takes its place"),
+    story("lost-noticed", Network, nodes::spare_noticed, "a node dies and Slurm says so: its spare takes its place"),
     story(
-        "fewer",
+        "lost-two",
         Network,
         nodes::fewer_ranks,
         "two nodes die and one was spare: the run goes on with fewer ranks, if the case allows it",
@@ -69,6 +95,7 @@ pub const STORIES: [Story; 20] = [
     story("cancelled", Plain, ends::cancelled, "a job that is cancelled is not requeued, and what it saved is good"),
     story("bad-case", Plain, ends::bad_case, "a bad case is not requeued"),
     story("no-progress", Plain, ends::no_progress, "a job without progress stops being requeued, and says why"),
+    story("stopped-early", Plain, ends::stopped_in_the_queue, "a job that is stopped while it waits is cancelled"),
     story("stopped", Plain, ends::stopped, "a run that a person stops has saved, and is not requeued"),
     story(
         "interrupted",

@@ -24,3 +24,26 @@ pub fn three_lives(cluster: &Cluster, draw: &Draw) -> Times {
     assert_eq!(scene.events().iter().filter(|event| saved(event)).count(), 2, "it saved in each life");
     times
 }
+
+/// Nobody warns it: it knows what is left of its time.
+pub fn time_limit(cluster: &Cluster, draw: &Draw) -> Times {
+    lives_of_a_minute(cluster, draw, &["--time=1"])
+}
+
+/// Slurm sends the warning, at one of its ticks of half a minute.
+pub fn time_warning(cluster: &Cluster, draw: &Draw) -> Times {
+    lives_of_a_minute(cluster, draw, &["--time=1", "--signal-lead=40"])
+}
+
+/// The shortest limit that Slurm has is a minute, and the run takes longer.
+fn lives_of_a_minute(cluster: &Cluster, draw: &Draw, options: &[&str]) -> Times {
+    let scene = Scene::new(cluster).with_plan("slow@attempt=any,phase=sweep,ms=80");
+    let id = scene.submit(0, options);
+    scene.see_at_work(1, draw);
+    scene.strike(|| {});
+    scene.see(id, "in its next life", |job| job.restarts == 1);
+    let times = scene.finishes(id);
+    let saved = |event: &Event| matches!(event, Event::Stopped { .. });
+    assert_eq!(scene.events().iter().filter(|event| saved(event)).count(), cluster.job(id).restarts as usize);
+    times
+}
