@@ -95,7 +95,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let program = command::program(&args.command)?;
     let recovery = command::recovery(&args.command)?;
-    let allocation = Allocation::of_this_process()?;
+    let allocation = allocation(args.requeue)?;
     let tasks = allocation.as_ref().and_then(Allocation::tasks);
     let ranks = args.ranks.map(|ranks| ranks as usize).or(tasks).ok_or_else(|| {
         Error::case("how many ranks compute is not said").hint("say it: -n N (only inside a batch job it is known)")
@@ -141,6 +141,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let verdict = supervise(&plan, &mut |line| tell(line))?;
     tell(&verdict.why);
     Ok(ExitCode::from(verdict.exit_code))
+}
+
+/// The allocation of the job that we are in; none, if its batch system cannot be asked, as from within a container, and
+/// nothing that only it can do is wanted.
+fn allocation(requeue: bool) -> Result<Option<Allocation>> {
+    Allocation::of_this_process().or_else(|error| {
+        if requeue {
+            return Err(error.hint("--requeue needs the batch system's commands: make them available, or leave it out"));
+        }
+        tell(&format!("{}; going on as outside of a batch job", error.message()));
+        Ok(None)
+    })
 }
 
 /// Tells whoever listens; that nobody does, as behind `| head`, is no reason to end a run.
