@@ -91,8 +91,7 @@ pub fn second_job(cluster: &Cluster, draw: &Draw) -> Times {
     }
     let script = fs::read_to_string(scene.path("run/job.sh")).expect("submit keeps its script");
     fs::write(scene.path("second.sh"), script.replace("#SBATCH --hold", "")).expect("the disk has room for a script");
-    let second = cluster.ask("sbatch", &["--parsable", &scene.text("second.sh")]);
-    let second = second.trim().parse().expect("sbatch prints a number");
+    let second = scene.submit_script("second.sh");
     let job = scene.see(second, "over", Job::is_over);
     assert_eq!((job.state.as_str(), job.exit_code, job.restarts), ("FAILED", 1, 0), "{job:?}");
     scene.finishes(first)

@@ -42,6 +42,7 @@ mod scene;
 #[path = "../promises/stage.rs"]
 mod stage;
 mod stories;
+mod templates;
 mod times;
 mod warned;
 

@@ -1,5 +1,7 @@
 //! Stories 2, 3, 4 and 9: nodes die under a job.
 
+use std::collections::BTreeSet;
+
 use steadfast::rundir::Event;
 
 use super::cluster::Cluster;
@@ -32,6 +34,9 @@ fn requeued(cluster: &Cluster, draw: &Draw, spare: usize, which: Which) -> Times
     let times = scene.finishes(id);
     let after = cluster.job(id);
     assert!(after.restarts == 1 && !after.nodes.contains(&victim), "{after:?}");
+    // With the supervisor dies whoever would have written it down.
+    let named = if which == Which::BatchHost { BTreeSet::new() } else { [victim].into() };
+    assert_eq!(avoided(&scene), named);
     times
 }
 
@@ -79,6 +84,7 @@ fn replaced(cluster: &Cluster, draw: &Draw, blow: impl Fn(usize)) -> Times {
     let times = scene.finishes(id);
     assert_eq!(cluster.job(id).restarts, 0, "the job was requeued");
     assert_eq!(ranks_at_last(&scene), NEEDED * PER_NODE);
+    assert_eq!(avoided(&scene), [victim].into());
     times
 }
 
@@ -94,7 +100,14 @@ pub fn fewer_ranks(cluster: &Cluster, draw: &Draw) -> Times {
     let times = scene.finishes(id);
     assert_eq!(cluster.job(id).restarts, 0, "the job was requeued");
     assert_eq!(ranks_at_last(&scene), PER_NODE);
+    assert_eq!(avoided(&scene), victims.into_iter().collect());
     times
+}
+
+/// The nodes that the journal says were given up.
+fn avoided(scene: &Scene) -> BTreeSet<usize> {
+    let node = |event| if let Event::NodeAvoided { node, .. } = event { Some(scene.node_of(&node)) } else { None };
+    scene.events().into_iter().filter_map(node).collect()
 }
 
 /// How many ranks finished the run.

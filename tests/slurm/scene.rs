@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use super::cluster::Cluster;
 use super::conf::{self, NODES};
 use super::draw::Draw;
 use super::job::Job;
+use super::mode;
 use super::stage::{self, Room};
 use super::times::{Clock, Times};
 
@@ -146,6 +147,17 @@ impl<'c> Scene<'c> {
         id.ok_or_else(|| format!("submit: {}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
     }
 
+    /// Submits a script that lies beside the case, with the tool on the PATH.
+    pub fn submit_script(&self, name: &str) -> u32 {
+        let tools = Path::new(TOOL).parent().expect("the tool lies in a directory");
+        let path = format!("{}:{}", tools.display(), mode::path());
+        let mut command = self.cluster.login("sbatch");
+        command.env("PATH", path).env(PLAN, self.plan).args(["--parsable", &self.text(name)]);
+        let output = command.output().expect("sbatch is there");
+        let id = String::from_utf8_lossy(&output.stdout).trim().parse();
+        id.unwrap_or_else(|_| panic!("sbatch {name}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
     /// What the tool says to a user on the login machine.
     pub fn tool(&self, arguments: &[&str]) -> String {
         self.cluster.ask(TOOL, arguments)
@@ -239,6 +251,11 @@ impl<'c> Scene<'c> {
         self.has_the_same_bits();
         self.has_only_good_checkpoints();
         self.leaves_nothing();
+        self.times()
+    }
+
+    /// What has become of the blow, in seconds.
+    pub fn times(&self) -> Times {
         self.clock.borrow().times(&self.run())
     }
 

@@ -4,7 +4,7 @@ use super::cluster::Cluster;
 use super::draw::Draw;
 use super::mode::Mode::{self, Network, Plain};
 use super::times::Times;
-use super::{ends, fenced, finished, interrupted, nodes, ranks, warned};
+use super::{ends, fenced, finished, interrupted, nodes, ranks, templates, warned};
 
 /// Something that happens to a job on a cluster.
 pub struct Story {
@@ -26,7 +26,7 @@ const fn long(name: &'static str, needs: Mode, play: fn(&Cluster, &Draw) -> Time
 }
 
 /// Long ones first: several are told at a time.
-pub const STORIES: [Story; 26] = [
+pub const STORIES: [Story; 28] = [
     story(
         "frozen-host",
         Network,
@@ -84,6 +84,13 @@ pub const STORIES: [Story; 26] = [
     ),
     story("rank-killed", Network, ranks::killed, "a rank that dies is named, and relaunched in the same allocation"),
     story("rank-stopped", Network, ranks::stopped, "a rank that hangs is named, and relaunched in the same allocation"),
+    story("templates", Plain, templates::finish, "the templates finish, with nothing changed but sizes and names"),
+    story(
+        "chain",
+        Network,
+        templates::chain,
+        "where no job is requeued, a chain of jobs goes on after the death of a node",
+    ),
     story(
         "submitted-mpirun",
         Plain,
