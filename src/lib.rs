@@ -94,7 +94,7 @@
 //! Uniform grids of one, two or three dimensions; states of one number or a record of several, all of one type (f64, f32,
 //! i64, i32, u8); explicit integrators of order one to four; finite volumes with reconstructions up to fifth order; conjugate
 //! gradients; boundaries for each face; any stock MPI with any number of ranks. There is no mesh refinement, no multigrid,
-//! and no way to submit batch jobs yet.
+//! and no batch system but Slurm.
 
 pub mod batch;
 pub mod checkpoint;

@@ -78,7 +78,7 @@ impl Slurm {
     fn call(&self, nodes: &[String]) -> Option<Child> {
         let count = nodes.len();
         let mut command = self.command("srun");
-        command.args(["--overlap", "--mpi=none", "--job-name=roll-call", "--kill-on-bad-exit=1"]);
+        command.args(["--overlap", "--mpi=none", "--job-name=roll-call", "--kill-on-bad-exit=1", "--gres=none"]);
         command.args([
             format!("--nodes={count}"),
             format!("--ntasks={count}"),
@@ -89,10 +89,24 @@ impl Slurm {
     }
 }
 
+/// The variables in which `sbatch` leaves the totals of a job.
+const JOB_DEFAULTS: [&str; 10] = [
+    "SLURM_NTASKS",
+    "SLURM_NPROCS",
+    "SLURM_NTASKS_PER_NODE",
+    "SLURM_NTASKS_PER_CORE",
+    "SLURM_NTASKS_PER_SOCKET",
+    "SLURM_NTASKS_PER_GPU",
+    "SLURM_GPUS",
+    "SLURM_GPUS_PER_SOCKET",
+    "SLURM_NNODES",
+    "SLURM_JOB_NUM_NODES",
+];
+
 /// What `sbatch` leaves in the environment, so that the steps of a job are like the job: a step of other nodes or ranks must
 /// not inherit it.
 pub fn without_job_defaults(command: &mut Command) {
-    for variable in ["SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES", "SLURM_JOB_NUM_NODES"] {
+    for variable in JOB_DEFAULTS {
         command.env_remove(variable);
     }
 }
@@ -103,7 +117,17 @@ impl Scheduler for Slurm {
     }
 
     fn submit(&self, script: &Path) -> Result<JobId> {
-        let answer = ask(self.command("sbatch").arg("--parsable").arg(script), self.limit)?;
+        let mut command = self.command("sbatch");
+        // Whoever submits from within a job must not hand on which job that is.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"SLURM_")) {
+            if name != "SLURM_CONF" {
+                command.env_remove(name);
+            }
+        }
+        let answer = ask(command.arg("--parsable").arg(script), self.limit).map_err(|error| match error.kind() {
+            Kind::Run => error.hint("squeue --me shows whether the job is there all the same"),
+            _ => error,
+        })?;
         if !answer.succeeded {
             return Err(refusal("sbatch", &["--parsable", &script.to_string_lossy()], &answer));
         }
@@ -181,19 +205,16 @@ impl Scheduler for Slurm {
     }
 
     fn requeue(&self, id: &JobId, avoid: &[String]) -> Result<()> {
-        let spared = if avoid.is_empty() { false } else { self.can_spare(id, avoid).unwrap_or(false) };
+        let excluded = if avoid.is_empty() { None } else { self.without(id, avoid).unwrap_or(None) };
         self.read("scontrol", &["requeue", &id.0])?;
-        if spared {
+        if let Some(excluded) = excluded {
             // It can only be said of a job that waits, and by now Slurm is ending us: whoever is hit in the middle of it
             // tries again. If it cannot be said at all, the next life finds out for itself.
-            let exclude = format!("ExcNodeList={}", avoid.join(","));
+            let exclude = format!("ExcNodeList={excluded}");
             let update = || self.read("scontrol", &["update", &format!("JobId={id}"), &exclude]);
-            let said = (0..UPDATES).any(|_| update().map_err(|error| log::info!("{error}")).is_ok());
-            log::info!(
-                "job {id} is {} nodes {}",
-                if said { "kept away from" } else { "not kept away from" },
-                avoid.join(",")
-            );
+            if !(0..UPDATES).any(|_| update().map_err(|error| log::info!("{error}")).is_ok()) {
+                log::info!("job {id} is not kept away from {excluded}");
+            }
         }
         Ok(())
     }
@@ -231,16 +252,22 @@ impl Scheduler for Slurm {
 }
 
 impl Slurm {
-    /// Whether the job's partition has as many nodes as the job needs without these.
-    fn can_spare(&self, id: &JobId, avoid: &[String]) -> Result<bool> {
+    /// All nodes that the job is to be kept away from, if it is kept away from these as well; none, if too few might be left
+    /// for it: of whatever else it asks of its nodes, too little is known here.
+    fn without(&self, id: &JobId, avoid: &[String]) -> Result<Option<String>> {
         let job = self.read("scontrol", &["--oneliner", "show", "job", &id.0])?;
+        if ["Features", "Reservation", "ReqNodeList"].iter().any(|key| value_of(&job, key).is_some()) {
+            return Ok(None);
+        }
+        let mut excluded: BTreeSet<String> = avoid.iter().cloned().collect();
+        excluded.extend(self.names(value_of(&job, "ExcNodeList").unwrap_or_default())?);
         let needed = value_of(&job, "NumNodes").and_then(|count| count.split('-').next()?.parse::<usize>().ok());
         let partition = value_of(&job, "Partition").unwrap_or_default();
         let states = "--states=idle,allocated,mixed,completing,reserved";
         let list = self.read("sinfo", &["--noheader", "--Node", "--format=%N", states, "--partition", partition])?;
-        let usable: BTreeSet<&str> =
-            list.lines().map(str::trim).filter(|name| !avoid.iter().any(|node| node == name)).collect();
-        Ok(needed.is_some_and(|needed| usable.len() >= needed))
+        let usable: BTreeSet<&str> = list.lines().map(str::trim).filter(|name| !excluded.contains(*name)).collect();
+        let is_enough = needed.is_some_and(|needed| usable.len() >= needed);
+        Ok(is_enough.then(|| excluded.into_iter().collect::<Vec<_>>().join(",")))
     }
 
     fn silent_of_few(&self, nodes: &[String], limit: Duration) -> Vec<String> {
@@ -464,7 +491,7 @@ mod tests {
         let script = "case \"$*\" in *node2*) exec sleep 100;; *node3*) exit 1;; esac";
         let (_room, slurm) = fake(&[("srun", script)]);
         let nodes = ["node1", "node2", "node3"].map(str::to_owned);
-        let silent = slurm.silent_among(&nodes, Duration::from_secs(3));
+        let silent = slurm.silent_among(&nodes, Duration::from_secs(20));
         assert_eq!(silent, BTreeSet::from(["node2".to_owned(), "node3".to_owned()]));
     }
 

@@ -19,7 +19,7 @@ use crate::rundir::{Event, Journal, RunDirectory, case_in};
 const MEMORY: SignedDuration = SignedDuration::from_hours(24);
 
 /// What submit itself decides, so that it cannot be left to options of sbatch.
-const OWN_OPTIONS: [(&str, &str); 7] = [
+const OWN_OPTIONS: [(&str, &str); 11] = [
     ("--nodes", "-N"),
     ("--ntasks", "-n"),
     ("--ntasks-per-node", ""),
@@ -27,6 +27,10 @@ const OWN_OPTIONS: [(&str, &str); 7] = [
     ("--partition", "-p"),
     ("--array", "-a"),
     ("--output", "-o"),
+    ("--clusters", "-M"),
+    ("--wait", "-W"),
+    ("--no-kill", "-k"),
+    ("--no-requeue", ""),
 ];
 
 /// What is to become a job.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::job::JobReport;
+use super::launch::tell;
 use super::show;
 use crate::error::Result;
 use crate::rundir::{Event, Journal, RunDirectory};
@@ -48,13 +49,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if args.json {
         show::json(&lines)?;
     } else if lines.is_empty() {
-        eprintln!("no checkpoint yet in {}", run.checkpoint_directory().display());
+        tell(&format!("no checkpoint yet in {}", run.checkpoint_directory().display()));
     } else {
         show::data(&table(&lines))?;
     }
     if !args.json {
         for sentence in JobReport::of(&run).iter().flat_map(|job| job.sentences(&run)) {
-            eprintln!("job {sentence}");
+            tell(&format!("job {sentence}"));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -160,6 +161,7 @@ mod tests {
             restart,
             nodes: vec!["n1".into()],
             checkpoint: None,
+            supervisor: None,
         };
         let committed = |step| Event::CheckpointCommitted {
             step,

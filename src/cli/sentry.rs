@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::batch::{JobId, Scheduler, Slurm};
+use crate::batch::{Job, JobId, JobState, Scheduler, Slurm};
 use crate::error::Result;
 
 /// The time between two looks; each asks the controller of the batch system twice.
@@ -35,7 +35,7 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// A run error, if the node is dead and the job cannot be put into the queue again.
+/// None: whatever fails is tried again.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let slurm = Slurm::new();
     let job = JobId(args.job.clone());
@@ -49,9 +49,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             // Whether the controller cannot be reached from here says nothing about the node.
             Err(error) => log::info!("{error}"),
         }
-        if dead == CERTAIN {
-            slurm.requeue(&job, &[])?;
-            return Ok(ExitCode::SUCCESS);
+        if dead >= CERTAIN {
+            match slurm.requeue(&job, std::slice::from_ref(&args.node)) {
+                Ok(()) => return Ok(ExitCode::SUCCESS),
+                Err(error) => log::info!("{error}"),
+            }
         }
     }
 }
@@ -64,7 +66,11 @@ enum Look {
 }
 
 fn look(scheduler: &dyn Scheduler, id: &JobId, args: &Args) -> Result<Look> {
-    let Some(job) = scheduler.job(id)?.filter(|job| job.state.is_alive() && job.restarts == args.restart) else {
+    let is_ours = |job: &Job| {
+        let goes = matches!(job.state, JobState::Running | JobState::Other(_));
+        goes && job.restarts == args.restart
+    };
+    let Some(job) = scheduler.job(id)?.filter(is_ours) else {
         return Ok(Look::Over);
     };
     let node = job.batch_host.unwrap_or_else(|| args.node.clone());

@@ -188,9 +188,14 @@ impl RunDirectory {
         self.root.join("supervisor.lock")
     }
 
-    /// The file whose presence asks the ranks to save and to end.
+    /// The file whose presence asks the ranks to save and to end: a person's wish, whoever has the run.
     pub fn stop_request(&self) -> PathBuf {
         self.root.join("stop-request")
+    }
+
+    /// The file by which a supervisor asks the ranks of one attempt alone. Whoever was cut off and wakes up late asks nobody.
+    pub fn stop_request_to(&self, attempt: u32) -> PathBuf {
+        self.root.join(format!("stop-request.{attempt}"))
     }
 
     /// The record of the batch job that has the run.
@@ -273,15 +278,31 @@ impl RunDirectory {
         Ok(())
     }
 
-    /// Asks the ranks of the running attempt to save and to end with code 75; `why` is for whoever looks.
+    /// Asks whoever has the run to save and to end with code 75, for good; `why` is for whoever looks.
     ///
     /// # Errors
     ///
     /// An I/O error, if the request cannot be written.
     pub fn request_stop(&self, why: &str) -> Result<()> {
-        let path = self.stop_request();
-        replace(&path, &format!("{why}\n"), Durability::Passing)
-            .map_err(|cause| Error::io("ask the ranks to stop", &path, &cause))
+        ask_to_stop(&self.stop_request(), why)
+    }
+
+    /// Asks the ranks of one attempt to save and to end.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunDirectory::request_stop`].
+    pub fn request_stop_of(&self, attempt: u32, why: &str) -> Result<()> {
+        ask_to_stop(&self.stop_request_to(attempt), why)
+    }
+
+    /// Takes back what one attempt was asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunDirectory::withdraw_stop_request`].
+    pub fn withdraw_stop_request_to(&self, attempt: u32) -> Result<()> {
+        remove_if_there(&self.stop_request_to(attempt), "remove a stop request")
     }
 
     /// Takes a stop request back, if there is one.
@@ -292,6 +313,11 @@ impl RunDirectory {
     pub fn withdraw_stop_request(&self) -> Result<()> {
         remove_if_there(&self.stop_request(), "remove an old stop request")
     }
+}
+
+fn ask_to_stop(path: &Path, why: &str) -> Result<()> {
+    replace(path, &format!("{why}\n"), Durability::Passing)
+        .map_err(|cause| Error::io("ask the ranks to stop", path, &cause))
 }
 
 fn remove_if_there(path: &Path, doing: &str) -> Result<()> {

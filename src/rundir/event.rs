@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::lease::Holder;
 use super::record::Phase;
 use crate::error::Error;
 
@@ -230,6 +231,9 @@ pub enum Event {
         nodes: Vec<String>,
         /// The step of the newest checkpoint at that time.
         checkpoint: Option<u64>,
+        /// The supervisor, as it stands in its lease.
+        #[serde(default)]
+        supervisor: Option<Holder>,
     },
     /// A node is kept away from: it is dead, fell silent, or ranks failed on it again and again.
     NodeAvoided {

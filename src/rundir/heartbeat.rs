@@ -175,7 +175,7 @@ impl Beater {
             if leaving {
                 return;
             }
-            if self.run.stop_request().exists() {
+            if self.run.stop_request().exists() || self.run.stop_request_to(self.orders.attempt).exists() {
                 self.stop.store(true, Relaxed);
             }
             if self.orders.supervisor_is_gone() {
@@ -243,6 +243,21 @@ mod tests {
         let heartbeat = Heartbeat::start(&run, 0, &Orders::from_environment(&run).unwrap()).unwrap();
         assert!(!heartbeat.stop_requested());
         run.request_stop("a test").unwrap();
+        wait_until("the stop request", || heartbeat.stop_requested());
+    }
+
+    #[test]
+    fn what_is_asked_of_another_attempt_is_not_heeded() {
+        let room = tempfile::tempdir().unwrap();
+        let run = RunDirectory::new(room.path());
+        let orders = Orders::from_environment(&run).unwrap();
+        let heartbeat = Heartbeat::start(&run, 0, &orders).unwrap();
+        run.request_stop_of(orders.attempt + 1, "a test").unwrap();
+        let beats = || HeartbeatRecord::read_all(&run, orders.attempt).unwrap()[0].beat;
+        let before = beats();
+        wait_until("two more beats", || beats() > before + 1);
+        assert!(!heartbeat.stop_requested());
+        run.request_stop_of(orders.attempt, "a test").unwrap();
         wait_until("the stop request", || heartbeat.stop_requested());
     }
 

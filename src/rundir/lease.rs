@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// where its supervisor can neither see nor kill it.
 const SUPERVISED_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a job's supervisor waits for whoever submitted it: longer than a batch system may take to answer.
+const SUBMISSION: Duration = Duration::from_secs(40);
+
 /// How long the ranks of a holder on another host must have shown no life before its lease is broken: its node may be dead,
 /// and a file server may keep a dead node's lock for ever. Longer than file servers take to pass heartbeats on.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -90,7 +93,7 @@ impl Lease {
     ///
     /// As [`Lease::of_attempt`].
     pub fn of_submitted_supervisor(run: &RunDirectory) -> Result<Lease> {
-        Self::for_supervisor(run, SUPERVISED_PATIENCE)
+        Self::for_supervisor(run, SUBMISSION)
     }
 
     fn for_supervisor(run: &RunDirectory, patience: Duration) -> Result<Lease> {
@@ -103,20 +106,25 @@ impl Lease {
         )
     }
 
-    /// Takes the lease of the supervisor for whoever knows that the one before is over, even if its node still holds it.
+    /// Takes the lease of the supervisor for whoever knows that the holder before is over, even if its node still holds it.
     ///
     /// # Errors
     ///
     /// As [`Lease::of_attempt`]; also if the holder is on this very node, where it can be looked for.
-    pub fn inherited_from_supervisor(run: &RunDirectory) -> Result<Lease> {
+    pub fn inherited_from_supervisor(run: &RunDirectory, before: &Holder) -> Result<Lease> {
         let path = run.supervisor_lock();
         Self::of_supervisor(run).or_else(|held| match last_holder(&path) {
-            Some(dead) if held.kind() == Kind::Run && dead.host != host() => {
+            Some(dead) if held.kind() == Kind::Run && dead == *before && dead.host != host() => {
                 break_lease(&path, &dead)?;
                 Self::of_supervisor(run)
             }
             _ => Err(held),
         })
+    }
+
+    /// Who holds this lease.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
     }
 
     /// Who holds the lease in the file at `path` right now, if anybody does.
@@ -389,10 +397,13 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         let run = RunDirectory::new(room.path());
         let mut zombie = Lease::of_supervisor(&run).unwrap();
-        assert!(Lease::inherited_from_supervisor(&run).is_err(), "on this node it can be looked for");
+        let inherit = |from: &Holder| Lease::inherited_from_supervisor(&run, from);
+        assert!(inherit(zombie.holder()).is_err(), "on this node it can be looked for");
         zombie.holder.host = "elsewhere".into();
         write_holder(&zombie.file, &zombie.holder).unwrap();
-        let heir = Lease::inherited_from_supervisor(&run).unwrap();
+        let another = Holder { epoch: 7, ..zombie.holder.clone() };
+        assert!(inherit(&another).is_err(), "whoever took the run over since is none of the dead");
+        let heir = inherit(zombie.holder()).unwrap();
         assert!(zombie.check().is_err());
         heir.check().unwrap();
     }

@@ -10,7 +10,7 @@
 //!   heartbeats                        one line of fixed size a rank, rewritten in place four times a second
 //!   lease                             held by rank 0 of the running attempt; carries the epoch
 //!   supervisor.lock                   the same for the supervisor
-//!   stop-request                      asks the ranks to save and to end with code 75
+//!   stop-request                      asks whoever has the run to save and to end with code 75; stop-request.7 asks attempt 7
 //!   job.json                          the batch job that has the run; job.sh and job-ID.log are its script and its log
 //!   finished.json                     the completion record; nothing else says that a run is finished
 //! ```

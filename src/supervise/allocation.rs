@@ -19,6 +19,9 @@ use crate::sys::process::{host, is_same_host};
 /// How long a node may take to start nothing at all. Those that live need a tenth of a second.
 const CALL: Duration = Duration::from_secs(5);
 
+/// And if not even the node that we are on answers.
+const PATIENT_CALL: Duration = Duration::from_secs(60);
+
 /// Before the limit of wall time so much is left for the supervisor itself, to put the job into the queue again.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -35,6 +38,8 @@ pub struct Allocation {
     cpus: Vec<usize>,
     /// The ranks that it was asked for.
     tasks: Option<usize>,
+    /// The node that this process is on, by its name there.
+    here: String,
     /// The name of all that is started in it on behalf of this supervisor.
     mark: String,
     /// Whether the job is put into the queue again when the run cannot go on here.
@@ -87,10 +92,14 @@ impl Allocation {
             }
         };
         let nodes = names.into_iter().zip(slots).map(|(name, slots)| Node { name, slots: slots.max(1) }).collect();
-        let restart = number("SLURM_RESTART_COUNT").unwrap_or(0) as u32;
+        // The environment may be that of another job, from which this one was submitted.
+        let known = scheduler.job(&job)?.map(|job| job.restarts);
+        let restart = known.unwrap_or_else(|| number("SLURM_RESTART_COUNT").unwrap_or(0) as u32);
+        let here = read("SLURMD_NODENAME").unwrap_or_else(host);
         Ok(Some(Allocation {
             scheduler,
-            mark: format!("steadfast-{restart}-{}-{}", host(), std::process::id()),
+            mark: format!("steadfast-{restart}-{here}-{}", std::process::id()),
+            here,
             job,
             restart,
             nodes: Nodes::new(nodes),
@@ -155,7 +164,9 @@ impl Allocation {
     /// # Errors
     /// A run error, if the batch system gives no answer, or none that makes sense.
     pub(super) fn survey(&self) -> Result<Fate> {
-        let job = self.look()?;
+        let Some(job) = self.scheduler.job(&self.job)? else {
+            return Ok(Fate::Ends(format!("{} knows nothing of job {}", self.scheduler.name(), self.job)));
+        };
         if let Some(end) = self.end_of(&job) {
             return Ok(Fate::Ends(end));
         }
@@ -176,14 +187,14 @@ impl Allocation {
         Ok(Fate::Goes(Survey { nodes: self.nodes.filtered(|name| !dead.contains_key(name)), dead, deadline }))
     }
 
-    /// What holds as long as nothing more is known.
-    pub(super) fn as_given(&self) -> Survey {
-        Survey { nodes: self.nodes.clone(), dead: BTreeMap::new(), deadline: None }
+    /// What holds as long as nothing more is known than this limit of time.
+    pub(super) fn as_given(&self, deadline: Option<Timestamp>) -> Survey {
+        Survey { nodes: self.nodes.clone(), dead: BTreeMap::new(), deadline }
     }
 
     /// Whether all ranks are started without help from the batch system.
     pub(super) fn is_this_node_alone(&self) -> bool {
-        self.nodes.names().iter().all(|name| is_same_host(name, &host()))
+        self.nodes.names().iter().all(|name| is_same_host(name, &self.here))
     }
 
     fn look(&self) -> Result<Job> {
@@ -207,7 +218,14 @@ impl Allocation {
 
     /// The nodes of a placement on which nothing can be started.
     pub(super) fn roll_call(&self, placement: &Placement) -> BTreeSet<String> {
-        self.scheduler.silent_among(&placement.names(), CALL)
+        let silent = self.scheduler.silent_among(&placement.names(), CALL);
+        // A batch system that is busy is slow for all of them.
+        if self.is_here(&silent) { self.scheduler.silent_among(&placement.names(), PATIENT_CALL) } else { silent }
+    }
+
+    /// Whether the node that this process is on is among these.
+    pub(super) fn is_here(&self, nodes: &BTreeSet<String>) -> bool {
+        nodes.iter().any(|node| is_same_host(node, &self.here))
     }
 
     /// Ends all that was started in it on behalf of this supervisor, on whatever node.
@@ -226,24 +244,22 @@ impl Allocation {
         self.scheduler.requeue(&self.job, avoid).map(|()| None)
     }
 
-    /// The command that watches this node from another one, if the job outlives this one.
-    pub(super) fn sentry(&self, placement: &Placement) -> Option<Command> {
-        let here = host();
-        let post = placement.nodes.iter().find(|node| !is_same_host(&node.name, &here))?;
-        let tool = std::env::current_exe().ok().filter(|_| self.outlives_nodes && self.requeue)?;
+    /// Whether a sentry is to watch this node from another one.
+    pub(super) fn wants_sentry(&self) -> bool {
+        self.outlives_nodes && self.requeue
+    }
+
+    /// The command that watches this node from one of these, if there is another one among them.
+    pub(super) fn sentry(&self, nodes: &Nodes) -> Option<Command> {
+        let post = nodes.names().into_iter().find(|name| !is_same_host(name, &self.here))?;
+        let tool = std::env::current_exe().ok()?;
         let mut command = Command::new("srun");
         without_job_defaults(&mut command);
-        command.args(["--overlap", "--mpi=none", "--nodes=1", "--ntasks=1"]);
-        command.args([format!("--nodelist={}", post.name), format!("--job-name={}", self.mark)]);
-        command.arg(tool).args([
-            "sentry",
-            "--job",
-            &self.job.0,
-            "--restart",
-            &self.restart.to_string(),
-            "--node",
-            &here,
-        ]);
+        command.env("SLURM_EXPORT_ENV", "ALL");
+        command.args(["--overlap", "--mpi=none", "--nodes=1", "--ntasks=1", "--gres=none"]);
+        command.args([format!("--nodelist={post}"), format!("--job-name={}", self.mark)]);
+        command.arg(tool).args(["sentry", "--job", &self.job.0, "--restart", &self.restart.to_string()]);
+        command.args(["--node", &self.here]);
         // Its end is nothing that people need to hear of.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Some(command)

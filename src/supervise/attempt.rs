@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -43,11 +43,11 @@ const BURIAL: Duration = Duration::from_secs(30);
 /// A run error, if the launcher cannot be started, or if a process can neither be killed nor waited for.
 pub(super) fn run(
     plan: &Plan,
-    call: &Call<'_>,
+    call: &mut Call<'_>,
     signals: &mut StopSignals,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Observation> {
-    let Call { placement, orders, launcher: starter, .. } = call;
+    let Call { placement, orders, launcher: starter, .. } = *call;
     let refused = |cause| Error::new(Kind::Run, format!("cannot start {starter}: {cause}"));
     let mut command = starter.command(plan, call)?;
     if call.is_overheard {
@@ -55,8 +55,8 @@ pub(super) fn run(
     }
     let mut launcher = spawn_bound(&mut command).map_err(refused)?;
     let lines = if call.is_overheard { Some(overhear::listen(&mut launcher).map_err(refused)?) } else { None };
-    if let Some(mut sentry) = plan.allocation.as_ref().and_then(|allocation| allocation.sentry(placement))
-        && let Err(cause) = spawn_bound(&mut sentry)
+    if let Some(sentry) = call.sentry.as_mut()
+        && let Err(cause) = spawn_bound(sentry)
     {
         tell(&format!("no sentry watches this node: {cause}"));
     }
@@ -92,6 +92,8 @@ pub(super) struct Call<'a> {
     pub placement: &'a Placement,
     pub command: &'a [OsString],
     pub orders: &'a Orders,
+    /// Watches the supervisor's node from another one.
+    pub sentry: Option<Command>,
     /// Whether what the launcher says is listened to: ranks on other nodes cannot be watched from here, and what their
     /// launcher says of them is all there is.
     pub is_overheard: bool,
@@ -177,10 +179,8 @@ impl Attempt<'_> {
             asked.reason,
             grace.as_secs_f64()
         ));
-        // A request that is there already is a person's.
-        let for_good = asked.for_good || self.plan.directory.stop_request().exists();
-        let requested = self.plan.directory.request_stop(&reason);
-        self.stop = Some(Stop { asked: Asked { reason, for_good }, deadline: Instant::now() + grace });
+        let requested = self.plan.directory.request_stop_of(self.orders.attempt, &reason);
+        self.stop = Some(Stop { asked: Asked { reason, ..asked }, deadline: Instant::now() + grace });
         requested.err().map(|error| {
             (self.tell)(&error.to_string());
             End::Overdue
@@ -275,6 +275,7 @@ impl Attempt<'_> {
         let record = record.filter(|record| !record.phase.may_leave())?.clone();
         let last_words = self.wait_for_launcher(LAST_WORDS);
         if signal.is_none_or(|signal| signal == SIGKILL)
+            && self.lines.is_some()
             && self.watch.has_several_nodes()
             && let Some(end) = last_words
         {
@@ -315,9 +316,12 @@ impl Attempt<'_> {
             How::Died(signal) => signal,
             How::Gave(code) => return Some(self.wait_for_launcher(AGREEMENT).unwrap_or(End::Exited(code))),
         };
-        let record = self.watch.records().find(|record| record.rank == rank)?;
-        let record = Some(record.clone()).filter(|record| !record.phase.may_leave())?;
-        Some(self.died(record, signal))
+        let record = self.watch.records().find(|record| record.rank == rank).cloned();
+        match record {
+            Some(record) if record.phase.may_leave() => None,
+            Some(record) => Some(self.died(record, signal)),
+            None => Some(End::Rank(format!("rank {rank} died before it showed itself"))),
+        }
     }
 
     /// The same end with the name of the rank that brought it about, if the launcher has told it at last.
@@ -401,10 +405,7 @@ impl Attempt<'_> {
         if let Some(record) = self.watch.records().find(|record| Some(record.rank) == blamed) {
             self.faulty = Some(record.host.clone());
         }
-        let requested = || {
-            let reason = "a stop request in the run directory".to_owned();
-            run.stop_request().exists().then_some(Asked { reason, for_good: true })
-        };
+        let wanted = run.stop_request().exists().then(Asked::by_a_person);
         Ok(Observation {
             end,
             start,
@@ -413,7 +414,7 @@ impl Attempt<'_> {
             checkpoints: run.checkpoints()?.into_iter().map(|entry| entry.step).collect(),
             error,
             saved,
-            stop_asked: self.stop.take().map(|stop| stop.asked).or_else(requested),
+            stop_asked: wanted.or_else(|| self.stop.take().map(|stop| stop.asked)),
             shown: self.watch.records().next().is_some() || !records.is_empty(),
             rank_0: self
                 .watch

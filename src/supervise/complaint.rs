@@ -42,9 +42,12 @@ impl Complaint {
             "Aborted" => How::Died(Some(6)),
             "Floating point exception" => How::Died(Some(8)),
             "Illegal instruction" => How::Died(Some(4)),
-            how => match how.strip_prefix("Exited with exit code ")?.parse().ok()? {
-                code if GOOD_CODES.contains(&code) => return None,
-                code if OWN_CODES.contains(&code) => How::Gave(code),
+            "Out Of Memory" => How::Died(Some(9)),
+            // Somebody asked it to end.
+            "Terminated" => return None,
+            how => match how.strip_prefix("Exited with exit code ").and_then(|code| code.parse().ok()) {
+                Some(code) if GOOD_CODES.contains(&code) => return None,
+                Some(code) if OWN_CODES.contains(&code) => How::Gave(code),
                 _ => How::Died(None),
             },
         };
@@ -76,6 +79,8 @@ mod tests {
             ("srun: error: node1: task 1: Killed", 1, How::Died(Some(9))),
             ("srun: error: node1: tasks 12-13: Segmentation fault (core dumped)", 12, How::Died(Some(11))),
             ("srun: error: node1: tasks [4,7]: Aborted", 4, How::Died(Some(6))),
+            ("srun: error: node1: task 4: Out Of Memory", 4, How::Died(Some(9))),
+            ("srun: error: node1: task 4: Real-time signal 3", 4, How::Died(None)),
             ("srun: error: node2: task 3: Exited with exit code 137", 3, How::Died(None)),
             ("srun: error: node2: task 3: Exited with exit code 101", 3, How::Gave(101)),
             (

@@ -108,3 +108,20 @@ impl History {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_whose_ranks_the_launcher_killed_is_absolved() {
+        let mut history = History::new(9, None);
+        let died = |node: &str| Observation { faulty: Some(node.into()), ..Observation::in_test() };
+        history.add(&died("a"));
+        history.absolve("a");
+        history.add(&died("a"));
+        assert!(history.suspects().is_empty());
+        history.add(&died("a"));
+        assert_eq!(history.suspects(), BTreeSet::from(["a".to_owned()]));
+    }
+}

@@ -187,14 +187,19 @@ impl Launcher {
         match self.family {
             Family::OpenMpi => self.place_by_mpirun(&mut command, call.placement, mark),
             Family::Srun => self.place_by_srun(&mut command, plan, call, mark)?,
-            Family::Hydra | Family::Other if call.placement.nodes.is_empty() => {}
             Family::Hydra | Family::Other => {
-                command.args(["-hosts", &call.placement.list()]);
+                if !call.placement.nodes.is_empty() {
+                    command.args(["-hosts", &call.placement.list()]);
+                }
+                if let Some(mark) = mark {
+                    mark_steps(&mut command, "HYDRA_LAUNCHER_EXTRA_ARGS", mark);
+                }
             }
         }
         if mark.is_some() {
-            // Steps share the allocation with whatever is left of earlier ones, which Slurm may not know to be dead.
-            command.env("SLURM_OVERLAP", "1");
+            // Steps share the allocation with whatever is left of earlier ones, which Slurm may not know to be dead; and what
+            // the job was not given of its submitter's environment, the ranks are to have of the supervisor's.
+            command.envs([("SLURM_OVERLAP", "1"), ("SLURM_EXPORT_ENV", "ALL")]);
         }
         call.orders.give_to(&mut command, &plan.directory);
         if self.family == Family::OpenMpi {
@@ -213,10 +218,9 @@ impl Launcher {
             command.args(["--host", &placement.list()]);
         }
         // Its helpers on other nodes are a step, too.
-        for name in ["OMPI_MCA_plm_slurm_args", "PRTE_MCA_plm_slurm_args"] {
-            if let (Some(mark), None) = (mark, std::env::var_os(name)) {
-                command.env(name, format!("--job-name={mark}"));
-            }
+        if let Some(mark) = mark {
+            mark_steps(command, "OMPI_MCA_plm_slurm_args", mark);
+            mark_steps(command, "PRTE_MCA_plm_slurm_args", mark);
         }
     }
 
@@ -254,6 +258,16 @@ impl fmt::Display for Launcher {
     }
 }
 
+/// Has a launcher's helpers on other nodes bear a mark, besides what the user or Slurm itself tells them.
+fn mark_steps(command: &mut Command, variable: &str, mark: &str) {
+    let mut arguments = std::env::var_os(variable).unwrap_or_default();
+    if !arguments.is_empty() {
+        arguments.push(" ");
+    }
+    arguments.push(format!("--job-name={mark}"));
+    command.env(variable, arguments);
+}
+
 /// What Open MPI needs to hear, unless the user has said otherwise.
 fn open_mpi_settings() -> Vec<(&'static str, &'static str)> {
     let mut settings = vec![
@@ -283,12 +297,14 @@ pub fn find(name: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(executable)
 }
 
-/// How srun starts the ranks of this MPI: by PMIx where Slurm has it, else by PMI2, which both understand.
+/// How srun starts the ranks of this MPI: by PMIx where Slurm has it, else by PMI2, which both understand. Of a program whose
+/// MPI is not known the site knows more.
 fn mpi_type(srun: &Path, program: Option<Family>) -> Option<&'static str> {
-    if std::env::var_os("SLURM_MPI_TYPE").is_some() {
-        return None;
-    }
-    let wanted = if program == Some(Family::OpenMpi) { ["pmix", "pmi2"] } else { ["pmi2", "pmix"] };
+    let wanted = match program? {
+        _ if std::env::var_os("SLURM_MPI_TYPE").is_some() => return None,
+        Family::OpenMpi => ["pmix", "pmi2"],
+        _ => ["pmi2", "pmix"],
+    };
     let said = Command::new(srun).arg("--mpi=list").stdin(Stdio::null()).output().ok()?;
     // Which stream it is printed to depends on the version.
     let text = [said.stdout, said.stderr].concat();
@@ -364,8 +380,14 @@ mod tests {
         let plan = Plan { nodes, allocation, ..Plan::in_test(launcher.clone(), ranks, room.path()) };
         let orders = Orders::from_this_supervisor(1, BTreeSet::new(), None, None).unwrap();
         let command = ["heat".into(), "run".into()];
-        let call =
-            Call { launcher: &launcher, placement: &placement, command: &command, orders: &orders, is_overheard: true };
+        let call = Call {
+            launcher: &launcher,
+            placement: &placement,
+            command: &command,
+            orders: &orders,
+            sentry: None,
+            is_overheard: true,
+        };
         let command = launcher.command(&plan, &call).unwrap();
         let hosts = std::fs::read_to_string(plan.directory.host_file()).unwrap_or_default();
         (command, hosts)
@@ -416,6 +438,8 @@ mod tests {
         let (command, _) = called(Family::OpenMpi, "a:2,b:2", 4, allocation());
         assert_eq!(variable(&command, "OMPI_MCA_plm_slurm_args"), Some(name));
         assert_eq!(variable(&command, "SLURM_OVERLAP"), Some("1"));
+        let (command, _) = called(Family::Hydra, "a:2,b:2", 4, allocation());
+        assert_eq!(variable(&command, "HYDRA_LAUNCHER_EXTRA_ARGS"), Some(name));
     }
 
     #[test]

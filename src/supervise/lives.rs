@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::allocation::Allocation;
-use crate::rundir::{Entry, Event};
+use crate::rundir::{Entry, Event, Holder};
 
 /// For so long a node is remembered that was avoided: it may have been repaired since.
 const MEMORY: SignedDuration = SignedDuration::from_hours(24);
@@ -19,6 +19,8 @@ pub(super) struct Lives {
     pub has_begun: bool,
     /// The nodes that were avoided lately.
     pub avoided: BTreeSet<String>,
+    /// The supervisor of the life of this job that was the last to have the run, and its last attempt.
+    pub predecessor: Option<(Holder, u32)>,
 }
 
 impl Lives {
@@ -32,12 +34,19 @@ impl Lives {
         let mut of_this_job = false;
         for entry in journal {
             match &entry.event {
-                Event::JobBegan { job, restart: earlier, checkpoint, .. } => {
+                Event::JobBegan { job, restart: earlier, checkpoint, supervisor, .. } => {
                     // Numbers of jobs may begin anew: another job of this name had no life before ours.
                     of_this_job = job == this && *earlier < restart;
                     let vain = of_this_job && *checkpoint >= newest;
                     lives.without_progress = if vain { lives.without_progress + 1 } else { 0 };
                     lives.has_begun &= of_this_job;
+                    lives.predecessor =
+                        supervisor.clone().filter(|_| of_this_job).map(|holder| (holder, entry.attempt));
+                }
+                Event::AttemptLaunched { .. } => {
+                    if let Some((_, attempt)) = &mut lives.predecessor {
+                        *attempt = entry.attempt;
+                    }
                 }
                 Event::Started { .. } => lives.has_begun |= of_this_job,
                 Event::NodeAvoided { node, .. } if now.duration_since(entry.time) < MEMORY => {
@@ -56,7 +65,11 @@ mod tests {
 
     fn began(job: &str, restart: u32, checkpoint: Option<u64>) -> Event {
         let (scheduler, nodes) = ("Slurm".to_owned(), vec!["n1".to_owned()]);
-        Event::JobBegan { scheduler, job: job.into(), restart, nodes, checkpoint }
+        Event::JobBegan { scheduler, job: job.into(), restart, nodes, checkpoint, supervisor: Some(holder(restart)) }
+    }
+
+    fn holder(restart: u32) -> Holder {
+        Holder { host: "n1".into(), pid: 1, epoch: restart.into(), since: Timestamp::UNIX_EPOCH }
     }
 
     fn started() -> Event {
@@ -75,6 +88,7 @@ mod tests {
         assert_eq!(read(lives.clone(), 3, Some(10)).without_progress, 2);
         assert_eq!(read(lives.clone(), 3, Some(20)).without_progress, 0);
         assert_eq!(read(lives[..1].to_vec(), 1, None).without_progress, 1);
+        assert_eq!(read(lives, 3, None).predecessor, Some((holder(2), 1)));
         assert_eq!(read([], 0, None), Lives::default());
     }
 

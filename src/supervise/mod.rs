@@ -7,15 +7,17 @@
 //! ```text
 //!            launch                watch: exit, pids, heartbeats            decide
 //!  plan ──▶ [Launcher] ──▶ ranks ──▶ [attempt] ──▶ Observation ──▶ [policy] ──▶ finished | stop
-//!              ▲                                                      │
-//!              └──────────────────── relaunch ────────────────────────┘
+//!    ▲         ▲                                                      │  └────▶ pause: back into the queue
+//!    │         └──── ground: live nodes, time left ◀──── relaunch ────┘                    │
+//!    └─────────────────────────────── the next life of the job ◀───────────────────────────┘
 //! ```
 //!
 //! It knows neither MPI nor the simulation: it meets the ranks in the run directory ([`crate::rundir`]) and nowhere
 //! else, so it never hangs in a call that waits for a dead rank.
 //!
-//! Read [`supervisor`] (the loop) first, then [`policy`] and [`nodes`]; `attempt`, `watch` and `pace` tell how an
-//! observation is made.
+//! Read [`supervisor`] (the loop) first, then [`policy`] and [`nodes`]; `attempt`, `watch`, `pace` and `complaint` tell how an
+//! observation is made; [`allocation`], `ground` and `lives` what a batch job adds: nodes that come and go, and lives before
+//! this one.
 
 pub mod allocation;
 mod attempt;

@@ -55,6 +55,13 @@ pub struct Asked {
     pub for_good: bool,
 }
 
+impl Asked {
+    /// Somebody has put a stop request into the run directory.
+    pub(super) fn by_a_person() -> Asked {
+        Asked { reason: "a stop request in the run directory".into(), for_good: true }
+    }
+}
+
 /// What was seen of one attempt, after its last process was gone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {

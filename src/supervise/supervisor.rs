@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,7 +18,7 @@ use super::policy::{Asked, Decision, History, Observation, decide};
 use super::signals::{StopSignals, Wish};
 use crate::config::{Bounds, StopSignal};
 use crate::error::{Error, Kind, Result};
-use crate::rundir::{Event, JobRecord, Journal, Lease, Orders, RunDirectory};
+use crate::rundir::{Event, HeartbeatRecord, JobRecord, Journal, Lease, Orders, RunDirectory};
 use crate::sys::overhear;
 use crate::sys::process::{adopt_orphans, is_same_host};
 
@@ -79,23 +80,24 @@ pub struct Verdict {
 pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
     let run = &plan.directory;
     run.create()?;
-    let lease = match &plan.allocation {
-        None => Lease::of_supervisor(run)?,
-        // The batch system ends one life of a job before it begins the next.
-        Some(allocation) if allocation.restart() > 0 => Lease::inherited_from_supervisor(run)?,
-        // Whoever submitted the job may still be at it.
-        Some(_) => Lease::of_submitted_supervisor(run)?,
-    };
     adopt_orphans().map_err(|cause| Error::new(Kind::Run, format!("cannot adopt orphaned processes: {cause}")))?;
     let signals = StopSignals::take_over(&plan.stop_signals)?;
-    let is_submitted = |allocation: &Allocation| {
-        JobRecord::read(run).is_ok_and(|record| record.is_some_and(|record| record.id == allocation.job().0))
+    let found: BTreeSet<u64> = run.checkpoints()?.into_iter().map(|entry| entry.step).collect();
+    let lives = match &plan.allocation {
+        Some(allocation) => Lives::of(&Journal::read(run)?, allocation, found.last().copied()),
+        None => Lives::default(),
+    };
+    let lease = match (&plan.allocation, &lives.predecessor) {
+        (None, _) => Lease::of_supervisor(run)?,
+        // The batch system ends one life of a job before it begins the next.
+        (Some(_), Some((before, _))) => Lease::inherited_from_supervisor(run, before)?,
+        // Whoever submitted the job may still be at it.
+        (Some(_), None) => Lease::of_submitted_supervisor(run)?,
     };
     // A request that is older than this launch was meant for another; whoever submits a job takes it back by himself.
-    if !plan.allocation.as_ref().is_some_and(is_submitted) {
+    if !plan.allocation.as_ref().is_some_and(|allocation| is_recorded(run, &allocation.job().0)) {
         run.withdraw_stop_request()?;
     }
-    let found: BTreeSet<u64> = run.checkpoints()?.into_iter().map(|entry| entry.step).collect();
     let mut supervision = Supervision {
         plan,
         lease,
@@ -107,17 +109,20 @@ pub fn supervise(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Verdict> {
         dead: Dead::new(),
         is_first: true,
         blamed: None,
-        rank_0: None,
+        rank_0: lives.predecessor.as_ref().and_then(|(_, attempt)| rank_0_of(run, *attempt)),
+        deadline: plan.deadline,
         signals,
         tell,
     };
     let number = Journal::last_attempt(run)?.saturating_add(1);
-    if let Some(verdict) = supervision.begin_life(number)? {
+    if let Some(verdict) = supervision.begin_life(number, &lives)? {
         return Ok(verdict);
     }
     for number in number.. {
-        if let Some(verdict) = supervision.attempt(number)? {
-            return Ok(verdict);
+        match supervision.attempt(number) {
+            Ok(None) => {}
+            Ok(Some(verdict)) => return Ok(verdict),
+            Err(error) => return supervision.give_up(number, error),
         }
     }
     unreachable!("the numbers of attempts do not end")
@@ -138,6 +143,8 @@ struct Supervision<'a> {
     /// The nodes that cannot be used.
     dead: Dead,
     is_first: bool,
+    /// When the batch system said last that our time is over.
+    deadline: Option<Timestamp>,
     /// The node on which a rank died in the last attempt.
     blamed: Option<String>,
     /// The host and the process of the last attempt's rank 0.
@@ -148,22 +155,19 @@ struct Supervision<'a> {
 
 impl Supervision<'_> {
     /// Makes known which job has the run, and what its earlier lives tell; the verdict, if there is no point in another one.
-    fn begin_life(&mut self, number: u32) -> Result<Option<Verdict>> {
+    fn begin_life(&mut self, number: u32, lives: &Lives) -> Result<Option<Verdict>> {
         let Some(allocation) = &self.plan.allocation else { return Ok(None) };
         let run = &self.plan.directory;
-        let lives = Lives::of(&Journal::read(run)?, allocation, self.found.last().copied());
         for node in &lives.avoided {
             self.history.remember(node);
         }
         if lives.has_begun {
             self.command.retain(|word| word != FRESH);
         }
-        JobRecord {
-            scheduler: allocation.scheduler().to_owned(),
-            id: allocation.job().to_string(),
-            since: Timestamp::now(),
+        let (scheduler, id) = (allocation.scheduler().to_owned(), allocation.job().to_string());
+        if !is_recorded(run, &id) {
+            JobRecord { scheduler, id, since: Timestamp::now() }.write(run)?;
         }
-        .write(run)?;
         let journal = Journal::new(run, number);
         journal.append(Event::JobBegan {
             scheduler: allocation.scheduler().to_owned(),
@@ -171,6 +175,7 @@ impl Supervision<'_> {
             restart: allocation.restart(),
             nodes: allocation.nodes().names(),
             checkpoint: self.found.last().copied(),
+            supervisor: Some(self.lease.holder().clone()),
         });
         let vain = lives.without_progress;
         if vain < self.plan.failures_allowed {
@@ -191,6 +196,9 @@ impl Supervision<'_> {
         }
         // Whoever was frozen or cut off may wake up when another has long taken the run over.
         self.lease.check()?;
+        if run.stop_request().exists() {
+            return Ok(Some(self.leave(&journal, Asked::by_a_person())));
+        }
         let Ground { placement, deadline } = match self.find_ground(&journal) {
             Ok(ground) => ground,
             Err(asked) => return Ok(Some(self.leave(&journal, asked))),
@@ -206,13 +214,12 @@ impl Supervision<'_> {
             command: self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         });
         let is_overheard = !placement.nodes.is_empty() && overhear::is_unseen();
-        let call = Call { launcher, placement: &placement, command: &self.command, orders: &orders, is_overheard };
-        let seen = attempt::run(plan, &call, &mut self.signals, self.tell)?;
+        let sentry = self.sentry();
+        let (placement, command, orders) = (&placement, &self.command[..], &orders);
+        let mut call = Call { launcher, placement, command, orders, sentry, is_overheard };
+        let seen = attempt::run(plan, &mut call, &mut self.signals, self.tell)?;
         journal.append(Event::AttemptEnded { outcome: outcome(&seen), step: seen.step });
-        if seen.stop_asked.is_some() {
-            // It was heeded; whoever goes on later must not take it for his.
-            run.withdraw_stop_request()?;
-        }
+        run.withdraw_stop_request_to(number)?;
         self.conclude(number, &journal, seen)
     }
 
@@ -226,6 +233,7 @@ impl Supervision<'_> {
             Fate::Goes(survey) => survey,
             Fate::Ends(why) => return Err(pause(why)),
         };
+        self.deadline = survey.deadline;
         let known: BTreeSet<String> = self.dead.keys().cloned().collect();
         let ground =
             Ground::of_allocation(self.plan, allocation, &survey, &self.history, self.is_first, &mut self.dead);
@@ -240,16 +248,14 @@ impl Supervision<'_> {
         ground.map_err(pause)
     }
 
-    /// The epoch of the lease that the next attempt need not wait for: its holder is of our own last attempt and cannot be
-    /// killed at once, of a life of the job that the batch system has ended, or on a node that is dead.
+    /// The epoch of the lease that the next attempt need not wait for: its holder is of the attempt before, ours or that of a
+    /// life of the job which the batch system has ended, and cannot be killed at once; or it is on a node that is dead.
     fn condemned(&self) -> Option<u64> {
         let holder = Lease::holder_of(&self.plan.directory.lease())?;
         let is_ours =
             self.rank_0.as_ref().is_some_and(|(host, pid)| holder.host.starts_with(host) && holder.pid == *pid);
-        let is_of_last_life =
-            self.is_first && self.plan.allocation.as_ref().is_some_and(|allocation| allocation.restart() > 0);
         let is_lost = self.dead.keys().any(|node| is_same_host(node, &holder.host));
-        (is_ours || is_of_last_life || is_lost).then_some(holder.epoch)
+        (is_ours || is_lost).then_some(holder.epoch)
     }
 
     /// What the batch system says of the allocation; without its help nothing can be launched on other nodes, so it is waited
@@ -262,7 +268,10 @@ impl Supervision<'_> {
                 Err(error) => error,
             };
             if allocation.is_this_node_alone() {
-                return Ok(Fate::Goes(allocation.as_given()));
+                return Ok(Fate::Goes(allocation.as_given(self.deadline)));
+            }
+            if self.plan.directory.stop_request().exists() {
+                return Err(Asked::by_a_person());
             }
             if !std::mem::replace(&mut told, true) {
                 (self.tell)(&format!("{}; waiting for {}", error.message(), allocation.scheduler()));
@@ -325,9 +334,37 @@ impl Supervision<'_> {
         Ok(None)
     }
 
+    /// Who watches this node from another one during an attempt, if the job outlives it.
+    fn sentry(&mut self) -> Option<Command> {
+        let allocation = self.plan.allocation.as_ref().filter(|allocation| allocation.wants_sentry())?;
+        let sentry = allocation.sentry(&allocation.nodes().filtered(|name| !self.dead.contains_key(name)));
+        if sentry.is_none() {
+            (self.tell)(
+                "no other node is left to watch this one: should it die, somebody must put the job into the queue again",
+            );
+        }
+        sentry
+    }
+
+    /// Ends with an error, unless another node may do without it: a job that may goes into the queue again.
+    fn give_up(&mut self, number: u32, error: Error) -> Result<Verdict> {
+        let may_pass = matches!(error.kind(), Kind::Run | Kind::Io);
+        match &self.plan.allocation {
+            Some(allocation) if allocation.requeue && may_pass && self.lease.check().is_ok() => {
+                let journal = Journal::new(&self.plan.directory, number);
+                Ok(self.pause(&journal, error.message().to_owned()))
+            }
+            _ => Err(error),
+        }
+    }
+
     /// Leaves the run, for now or for good.
     fn leave(&mut self, journal: &Journal, asked: Asked) -> Verdict {
-        if asked.for_good { stop(journal, 75, asked.reason) } else { self.pause(journal, asked.reason) }
+        if asked.for_good || self.plan.directory.stop_request().exists() {
+            stop(journal, 75, asked.reason)
+        } else {
+            self.pause(journal, asked.reason)
+        }
     }
 
     /// Leaves the run for now; a job that may goes into the queue again.
@@ -348,6 +385,17 @@ impl Supervision<'_> {
         };
         Verdict { why: format!("{}; {more}", verdict.why), ..verdict }
     }
+}
+
+/// Whether the run's record names this job: it was submitted for the run, or had it before.
+fn is_recorded(run: &RunDirectory, job: &str) -> bool {
+    JobRecord::read(run).is_ok_and(|record| record.is_some_and(|record| record.id == job))
+}
+
+/// The host and the process of an attempt's rank 0, as far as its heartbeat still tells.
+fn rank_0_of(run: &RunDirectory, attempt: u32) -> Option<(String, u32)> {
+    let records = HeartbeatRecord::read_all(run, attempt).ok()?;
+    records.into_iter().find(|record| record.rank == 0).map(|record| (record.host, record.pid))
 }
 
 /// Which directory the run's path names now.
