@@ -253,7 +253,7 @@ mod tests {
         let orders = Orders::from_environment(&run).unwrap();
         let heartbeat = Heartbeat::start(&run, 0, &orders).unwrap();
         run.request_stop_of(orders.attempt + 1, "a test").unwrap();
-        let beats = || HeartbeatRecord::read_all(&run, orders.attempt).unwrap()[0].beat;
+        let beats = || HeartbeatRecord::read_all(&run, orders.attempt).unwrap().first().map_or(0, |record| record.beat);
         let before = beats();
         wait_until("two more beats", || beats() > before + 1);
         assert!(!heartbeat.stop_requested());

@@ -417,7 +417,7 @@ mod tests {
         let after = |state: JobState, restarts| {
             let mut fake = Fake::running(&["a"]);
             fake.job = fake.job.map(|job| Job { state, restarts, ..job });
-            let allocation = fake.allocation(&NODES);
+            let allocation = Allocation { restart: 0, ..fake.allocation(&NODES) };
             allocation.put_back(&["b".to_owned()]).unwrap()
         };
         assert_eq!(after(JobState::Running, 0), None);
