@@ -297,7 +297,7 @@ fn status_and_list_know_the_job() {
     room.job("PENDING");
     assert!(room.tool("status heat.run").out.contains("state       queued"), "{}", room.tool("status heat.run").out);
     room.job("RUNNING");
-    let sentence = "12 of Slurm: running on n1,n2, put into the queue again 1 time, 59 min 0 s left";
+    let sentence = "12 of Slurm: running on n1,n2, put into the queue again once, 59 min 0 s left";
     let status = room.tool("status heat.run");
     assert!(status.out.contains(sentence), "{}", status.out);
     assert!(room.tool("list heat.run").err.contains(sentence));
