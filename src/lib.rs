@@ -47,6 +47,7 @@
 //! heat run heat.toml                                    one rank
 //! mpirun -n 4 heat run heat.toml                        four
 //! steadfast launch -n 4 -- heat run heat.toml           four, brought back after failures
+//! steadfast submit -N 4 -- heat run heat.toml           four nodes of a cluster, the same, without anybody who looks on
 //! ```
 //!
 //! # The gallery

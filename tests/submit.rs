@@ -29,6 +29,8 @@ echo '{"blocks": 12, "threads": 1, "memory_bytes_a_rank": [0, 1000000], "staging
 /// A directory to submit from, with a case, a program, and a batch system.
 struct Room {
     room: tempfile::TempDir,
+    /// What the user's environment has besides.
+    variables: Vec<(&'static str, &'static str)>,
 }
 
 struct Said {
@@ -39,7 +41,7 @@ struct Said {
 
 impl Room {
     fn new() -> Room {
-        let room = Room { room: tempfile::tempdir().unwrap() };
+        let room = Room { room: tempfile::tempdir().unwrap(), variables: Vec::new() };
         fs::create_dir(room.path().join("bin")).unwrap();
         room.write("heat.toml", "[grid]\ncells = [8]\n");
         room.write("node", "NodeName=n1 State=ALLOCATED\n");
@@ -83,6 +85,7 @@ impl Room {
             .current_dir(self.path())
             .env("PATH", format!("{}:{path}", self.path().join("bin").display()))
             .env_remove("STEADFAST_DIR")
+            .envs(self.variables.iter().copied())
             .stdin(std::process::Stdio::null())
             .output()
             .unwrap();
@@ -157,6 +160,25 @@ fn a_case_that_may_go_on_with_fewer_ranks_outlives_the_death_of_a_node_too() {
     let said = room.tool(&format!("{SUBMIT} --set recovery.fewest_ranks=2"));
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(room.submitted().contains("#SBATCH --no-kill\n"));
+}
+
+#[test]
+fn what_a_user_has_set_for_all_jobs_is_in_the_script_and_outweighs_nothing_there() {
+    let mut room = Room::new();
+    room.variables = vec![
+        ("SBATCH_PARTITION", "sim"),
+        ("SBATCH_ACCOUNT", "me"),
+        ("SBATCH_TIMELIMIT", "90"),
+        ("SBATCH_NO_REQUEUE", "1"),
+        ("SBATCH_QOS", "low"),
+    ];
+    room.script("bin/sbatch", "env | grep ^SBATCH_ > heard; cp \"$2\" submitted; echo 12");
+    let said = room.tool("submit --time 30 -- ./heat run heat.toml");
+    assert_eq!(said.code, 0, "{}", said.err);
+    for line in ["#SBATCH --partition=sim", "#SBATCH --account=me", "#SBATCH --time=30", "#SBATCH --requeue"] {
+        assert!(room.submitted().lines().any(|found| found == line), "{line} is missing in\n{}", room.submitted());
+    }
+    assert_eq!(fs::read_to_string(room.path().join("heard")).unwrap(), "SBATCH_QOS=low\n");
 }
 
 #[test]
@@ -275,7 +297,7 @@ fn status_and_list_know_the_job() {
     room.job("PENDING");
     assert!(room.tool("status heat.run").out.contains("state       queued"), "{}", room.tool("status heat.run").out);
     room.job("RUNNING");
-    let sentence = "12 of Slurm: running on n1,n2, put into the queue again 1 time, 59 min 0 s left";
+    let sentence = "12 of Slurm: running on n1,n2, put into the queue again once, 59 min 0 s left";
     let status = room.tool("status heat.run");
     assert!(status.out.contains(sentence), "{}", status.out);
     assert!(room.tool("list heat.run").err.contains(sentence));

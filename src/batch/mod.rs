@@ -37,7 +37,7 @@ pub trait Scheduler: fmt::Debug {
     /// Its name, for people and for records.
     fn name(&self) -> &'static str;
 
-    /// Hands a job script in.
+    /// Hands a job script in; what it asks for counts, whatever the environment says.
     fn submit(&self, script: &Path) -> Result<JobId>;
 
     /// What is known of a job; none if it is forgotten, as jobs are some minutes after their end.

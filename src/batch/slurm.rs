@@ -21,6 +21,22 @@ const SLOWER: u32 = 20;
 /// and at least so long.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// To `sbatch` these weigh more than what a script says.
+const STRONGER: [&str; 12] = [
+    "SBATCH_ACCOUNT",
+    "SBATCH_ARRAY_INX",
+    "SBATCH_JOB_NAME",
+    "SBATCH_MEM_PER_NODE",
+    "SBATCH_NO_KILL",
+    "SBATCH_NO_REQUEUE",
+    "SBATCH_OPEN_MODE",
+    "SBATCH_OUTPUT",
+    "SBATCH_PARTITION",
+    "SBATCH_REQUEUE",
+    "SBATCH_SIGNAL",
+    "SBATCH_TIMELIMIT",
+];
+
 /// How many nodes are called at once.
 const CALLS: usize = 64;
 
@@ -118,6 +134,9 @@ impl Scheduler for Slurm {
 
     fn submit(&self, script: &Path) -> Result<JobId> {
         let mut command = self.command("sbatch");
+        for variable in STRONGER {
+            command.env_remove(variable);
+        }
         // Whoever submits from within a job must not hand on which job that is.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"SLURM_")) {
             if name != "SLURM_CONF" {

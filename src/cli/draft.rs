@@ -13,7 +13,7 @@ use super::submit::Args;
 use crate::batch::script::{quote, split_options};
 use crate::batch::{Partition, Scheduler, Script};
 use crate::error::{Error, Kind, Result};
-use crate::rundir::{Event, Journal, RunDirectory, case_in};
+use crate::rundir::{Event, Finished, Journal, RunDirectory, case_in};
 
 /// How long a node that was avoided by earlier lives of the run is kept away from.
 const MEMORY: SignedDuration = SignedDuration::from_hours(24);
@@ -101,6 +101,11 @@ impl<'a> Draft<'a> {
         let mut shape = Shape::choose(wish, self.partition(slurm)?.as_ref(), forecast)?;
         if args.time.is_none() && !self.has_option("--time") {
             shape.remarks.push("no time limit is given: the partition's default holds".to_owned());
+        }
+        if Finished::read(&self.run)?.is_some() {
+            shape
+                .remarks
+                .push("the run is finished: nothing is left to do, unless its case has a later end now".to_owned());
         }
         let any_node = args.use_all_nodes || self.has_option("--exclude") || self.has_option("-x");
         let avoid = if any_node { Vec::new() } else { avoided(&self.run)? };

@@ -142,9 +142,10 @@ impl JobReport {
             let reason = self.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
             facts.push(format!("{state}{reason}{nodes}"));
         }
-        if self.restarts > 0 {
-            let times = if self.restarts == 1 { "time" } else { "times" };
-            facts.push(format!("put into the queue again {} {times}", self.restarts));
+        match self.restarts {
+            0 => {}
+            1 => facts.push("put into the queue again once".to_owned()),
+            restarts => facts.push(format!("put into the queue again {restarts} times")),
         }
         facts.extend(self.seconds_left.map(|left| format!("{} left", show::duration(Duration::from_secs(left)))));
         facts.extend(self.unknown.as_ref().map(|why| format!("nothing is known of it: {why}")));
@@ -183,7 +184,7 @@ mod tests {
     #[test]
     fn a_job_is_told_in_a_sentence() {
         let run = RunDirectory::new("a b.run");
-        let sentence = "12 of Slurm: running on n1,n2, put into the queue again 1 time, 3 min 20 s left";
+        let sentence = "12 of Slurm: running on n1,n2, put into the queue again once, 3 min 20 s left";
         assert_eq!(report().sentences(&run), [sentence]);
         let pending = JobReport {
             state: Some("pending".into()),

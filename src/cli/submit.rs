@@ -43,7 +43,7 @@ pub struct Args {
     pub(super) cpus_per_task: Option<u32>,
 
     /// The limit of wall time for each life of the job, as in "4 h" or in Slurm's form 04:00:00 [default: the partition's].
-    #[arg(short, long, value_name = "TIME", value_parser = time)]
+    #[arg(short, long, value_name = "TIME", value_parser = time, env = "SBATCH_TIMELIMIT")]
     pub(super) time: Option<String>,
 
     /// Be content with so much wall time, if the job then begins earlier.
@@ -51,11 +51,11 @@ pub struct Args {
     pub(super) time_min: Option<String>,
 
     /// The partition [default: Slurm's].
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", env = "SBATCH_PARTITION")]
     pub(super) partition: Option<String>,
 
     /// The account that pays [default: Slurm's].
-    #[arg(short = 'A', long, value_name = "NAME")]
+    #[arg(short = 'A', long, value_name = "NAME", env = "SBATCH_ACCOUNT")]
     pub(super) account: Option<String>,
 
     /// Nodes that wait in the allocation to take the place of dead ones at once.

@@ -325,9 +325,12 @@ impl fmt::Display for Event {
             }
             Event::StopRequested { reason } => write!(f, "asked to stop: {reason}"),
             Event::JobBegan { scheduler, job, restart, nodes, .. } => {
-                let time =
-                    if *restart == 0 { String::new() } else { format!(", put into the queue again {restart} times") };
-                write!(f, "{scheduler} job {job} has the run, on {}{time}", nodes.join(","))
+                write!(f, "{scheduler} job {job} has the run, on {}", nodes.join(","))?;
+                match restart {
+                    0 => Ok(()),
+                    1 => write!(f, ", put into the queue again once"),
+                    _ => write!(f, ", put into the queue again {restart} times"),
+                }
             }
             Event::NodeAvoided { node, why } => write!(f, "node {node} is avoided: it {why}"),
             Event::JobRequeued { job, why } => write!(f, "job {job} goes into the queue again: {why}"),

@@ -124,7 +124,7 @@ fn starts(site: &Site, nodes: usize, ranks: usize) -> Vec<Check> {
     let (mut works, mut fails) = (Vec::new(), Vec::new());
     let mut checks = Vec::new();
     for (words, launcher, options) in ways {
-        let name = options.first().map_or_else(|| words.replace("--launcher ", ""), |mpi| format!("srun {mpi}"));
+        let name = words.replace("--launcher ", "").replace("--launcher-arg=--mpi=", "");
         match messages::start(&launcher, &options, ranks, &program, Voice::Silent) {
             Ok((_, seconds)) => {
                 works.push(words);
