@@ -123,7 +123,7 @@ impl<'c> Scene<'c> {
 
     /// Submits the run with so many spare nodes, and gives the job's number.
     pub fn submit(&self, spare: usize, options: &[&str]) -> u32 {
-        self.try_submit(spare, options, &[]).unwrap_or_else(|told| panic!("{told}\n{}", self.cluster.story()))
+        self.submit_with(spare, options, &[])
     }
 
     /// The same with options for sbatch.
