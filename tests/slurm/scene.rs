@@ -93,6 +93,11 @@ impl<'c> Scene<'c> {
         self.write_case(&format!("{CASE}fewest_ranks = {fewest}\n"));
     }
 
+    /// The case allows so many failures in a row, and lives of a job, without a newer checkpoint.
+    pub fn allow_failures(&self, allowed: u32) {
+        self.write_case(&format!("{CASE}failures_without_progress = {allowed}\n"));
+    }
+
     /// The case says what no case can mean.
     pub fn spoil_the_case(&self) {
         self.write_case(&CASE.replace("cells = [48, 48]", "cells = [48, -48]"));
