@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 
 use super::conf::{self, NODES};
 use super::job::Job;
-use super::mode::{self, Mode, WORLD};
+use super::mode::{self, Mode};
 use super::node::log_of;
 use super::{keeper, processes};
 
@@ -42,17 +42,9 @@ impl Cluster {
         // Sockets have short names: the system's own directory for such things, not one deep in a project.
         let directory = tempfile::Builder::new().prefix("slurm-").tempdir().map_err(io)?.keep();
         conf::write(&directory, mode).map_err(io)?;
-        let this = std::env::current_exe().map_err(io)?;
-        let mut command = match mode {
-            Mode::Network => {
-                let mut command = Command::new("unshare");
-                command.args(WORLD).arg(this);
-                command
-            }
-            Mode::Plain => Command::new(this),
-        };
-        command.args([keeper::ROLE, &mode.to_string()]).arg(&directory).env("PATH", mode::path());
-        without_slurm(&mut command).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut command = mode.another_self(keeper::ROLE).map_err(io)?;
+        command.arg(mode.to_string()).arg(&directory).env("PATH", mode::path());
+        undisturbed(&mut command).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut keeper = command.spawn().map_err(|cause| format!("the keeper does not start: {cause}"))?;
         let pipes = keeper.stdin.take().zip(keeper.stdout.take()).expect("both were asked for");
         let orders = RefCell::new((Some(pipes.0), BufReader::new(pipes.1)));
@@ -89,7 +81,7 @@ impl Cluster {
             ("OMPI_MCA_mpi_yield_when_idle", "1"),
             ("RUST_BACKTRACE", "0"),
         ];
-        without_slurm(&mut command).envs(settings).env("PATH", mode::path());
+        undisturbed(&mut command).envs(settings).env("PATH", mode::path());
         command.env("SLURM_CONF", self.directory.join("slurm.conf")).env("TMPDIR", self.directory.join("local"));
         command.stdin(Stdio::null());
         command
@@ -226,7 +218,7 @@ impl Cluster {
     /// Copies everything for whoever looks into a failure.
     pub fn keep(&self, name: &str) -> PathBuf {
         let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("slurm").join(name);
-        let _ = fs::remove_dir_all(&place).and_then(|()| fs::create_dir_all(&place));
+        let _ = fs::remove_dir_all(&place);
         let _ = fs::create_dir_all(&place);
         for part in ["log", "shared"] {
             let _ = Command::new("cp").arg("-r").arg(self.directory.join(part)).arg(&place).status();
@@ -270,15 +262,12 @@ impl Drop for Cluster {
     }
 }
 
-/// Takes away what a job of another Slurm, in which this test may run, has set.
-fn without_slurm(command: &mut Command) -> &mut Command {
-    for (name, _) in std::env::vars_os() {
-        if name
-            .to_str()
-            .is_some_and(|name| ["SLURM", "SBATCH_", "PMI", "OMPI_"].iter().any(|start| name.starts_with(start)))
-        {
-            command.env_remove(name);
-        }
+/// Takes away what a job of another Slurm, in which this test may run, has set, and what people set for this project.
+fn undisturbed(command: &mut Command) -> &mut Command {
+    const FOREIGN: [&str; 5] = ["SLURM", "SBATCH_", "PMI", "OMPI_", "STEADFAST_"];
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in names.filter(|name| FOREIGN.iter().any(|start| name.starts_with(start))) {
+        command.env_remove(name);
     }
     command
 }

@@ -12,6 +12,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -62,8 +63,9 @@ pub fn write(directory: &Path, mode: Mode) -> std::io::Result<()> {
         text
     });
     put("hosts", &hosts, 0o644)?;
-    let key: String = (0..8).map(|_| format!("{:016x}", rand_bits())).collect();
-    put("munge.key", &key, 0o600)?;
+    let mut secret = [0; 64];
+    fs::File::open("/dev/urandom")?.read_exact(&mut secret)?;
+    put("munge.key", &secret.map(|byte| format!("{byte:02x}")).concat(), 0o600)?;
     // With Slurm's default fence every tenth start of Open MPI 4.1.4 on several nodes crashes in MPI_Init.
     put("mpi.conf", "PMIxCollFence=ring\n", 0o644)?;
     put("task-prolog", &task_prolog(directory, mode), 0o755)?;
@@ -163,10 +165,4 @@ PropagateResourceLimits=NONE
 fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
     let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
     listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
-}
-
-/// Bits that nobody can foretell, from the kernel.
-fn rand_bits() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
 }

@@ -94,7 +94,7 @@ impl Wish {
                 "--keep" => wish.keep = true,
                 "--full" => wish.full = true,
                 "--seed" => wish.seed = number()?,
-                "--at-once" => wish.at_once = number()? as usize,
+                "--at-once" => wish.at_once = number()?.max(1) as usize,
                 "--rounds" => rounds = Some(number()?),
                 // What cargo test hands to every test program.
                 "--quiet" | "--nocapture" | "--exact" | "--ignored" | "--include-ignored" => {}

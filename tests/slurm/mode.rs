@@ -20,7 +20,7 @@ const PROGRAMS: [(&str, &str); 8] = [
 ];
 
 /// The arguments with which `unshare` makes a world of its own: network, host name, processes and mounts.
-pub const WORLD: [&str; 8] =
+const WORLD: [&str; 8] =
     ["--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"];
 
 /// What the nodes have of their own.
@@ -54,6 +54,25 @@ impl Mode {
             Ok("plain") => Ok(Mode::Plain),
             Ok(other) => Err(format!("{WISH} is \"{other}\", but must be network or plain")),
         }
+    }
+
+    /// This program again in another role, in a world of its own where the mode has such.
+    ///
+    /// # Errors
+    ///
+    /// If this program has no path any more.
+    pub fn another_self(self, role: &str) -> std::io::Result<Command> {
+        let this = std::env::current_exe()?;
+        let mut command = match self {
+            Mode::Network => {
+                let mut command = Command::new("unshare");
+                command.args(WORLD).arg(this);
+                command
+            }
+            Mode::Plain => Command::new(this),
+        };
+        command.arg(role);
+        Ok(command)
     }
 
     pub fn parse(word: &str) -> Option<Mode> {

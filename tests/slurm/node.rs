@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 
 use super::conf;
-use super::mode::{Mode, WORLD, program};
+use super::mode::{Mode, program};
 use super::network;
 use super::processes;
 
@@ -38,19 +38,11 @@ impl Node {
     ///
     /// The step that failed.
     pub fn boot(number: usize, directory: &Path, mode: Mode) -> Result<Node, String> {
-        let this = std::env::current_exe().map_err(|cause| format!("this program has no path: {cause}"))?;
-        let mut command = match mode {
-            Mode::Network => {
-                let mut command = Command::new("unshare");
-                command.args(WORLD).arg(this);
-                command
-            }
-            Mode::Plain => Command::new(this),
-        };
         let log = fs::File::options().create(true).append(true).open(log_of(directory, number));
         let log = log.map_err(|cause| format!("no log for node {number}: {cause}"))?;
         let clone = || log.try_clone().map_or(Stdio::null(), Stdio::from);
-        command.args([ROLE, &number.to_string(), &mode.to_string()]).arg(directory);
+        let mut command = mode.another_self(ROLE).map_err(|cause| format!("this program has no path: {cause}"))?;
+        command.args([number.to_string(), mode.to_string()]).arg(directory);
         command.stdin(Stdio::null()).stdout(clone()).stderr(clone());
         let child = command.spawn().map_err(|cause| format!("node {number} does not start: {cause}"))?;
         let node = Node { number, mode, root: child.id() };

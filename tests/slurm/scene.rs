@@ -93,6 +93,11 @@ impl<'c> Scene<'c> {
         self.write_case(&format!("{CASE}fewest_ranks = {fewest}\n"));
     }
 
+    /// The case allows so many failures in a row, and lives of a job, without a newer checkpoint.
+    pub fn allow_failures(&self, allowed: u32) {
+        self.write_case(&format!("{CASE}failures_without_progress = {allowed}\n"));
+    }
+
     /// The case says what no case can mean.
     pub fn spoil_the_case(&self) {
         self.write_case(&CASE.replace("cells = [48, 48]", "cells = [48, -48]"));
@@ -123,7 +128,7 @@ impl<'c> Scene<'c> {
 
     /// Submits the run with so many spare nodes, and gives the job's number.
     pub fn submit(&self, spare: usize, options: &[&str]) -> u32 {
-        self.try_submit(spare, options, &[]).unwrap_or_else(|told| panic!("{told}\n{}", self.cluster.story()))
+        self.submit_with(spare, options, &[])
     }
 
     /// The same with options for sbatch.

@@ -26,7 +26,7 @@ const fn long(name: &'static str, needs: Mode, play: fn(&Cluster, &Draw) -> Time
 }
 
 /// Long ones first: several are told at a time.
-pub const STORIES: [Story; 28] = [
+pub const STORIES: [Story; 29] = [
     story(
         "frozen-host",
         Network,
@@ -39,6 +39,7 @@ pub const STORIES: [Story; 28] = [
         warned::three_lives,
         "a job that is warned before its end saves, is requeued and goes on, again and again",
     ),
+    long("in-vain", Plain, warned::lives_in_vain, "a job that gets nowhere, life after life, is not requeued for ever"),
     long("time-limit", Plain, warned::time_limit, "a job whose time is nearly over saves, is requeued and goes on"),
     long(
         "time-warning",

@@ -25,6 +25,29 @@ pub fn three_lives(cluster: &Cluster, draw: &Draw) -> Times {
     times
 }
 
+/// Each life is warned before it has done a step: after as many in a row as failures are allowed, there is no other.
+pub fn lives_in_vain(cluster: &Cluster, _: &Draw) -> Times {
+    let scene = Scene::new(cluster).with_plan("slow@attempt=any,phase=starting,ms=2000");
+    scene.allow_failures(2);
+    let id = scene.submit(0, &[]);
+    let is_launched = |life: u32| {
+        let launches = scene.events().into_iter().filter(|event| matches!(event, Event::AttemptLaunched { .. }));
+        launches.count() > life as usize
+    };
+    for life in 0.. {
+        let job = scene.see(id, "launching ranks, or over", |job| job.is_over() || is_launched(life));
+        if job.is_over() {
+            assert_eq!((job.state.as_str(), job.exit_code), ("FAILED", 1), "{job:?}");
+            break;
+        }
+        cluster.ask("scancel", &["--batch", "--signal=USR1", &id.to_string()]);
+        scene.see(id, "in its next life, or over", |job| job.is_over() || job.restarts > life);
+    }
+    assert!(scene.log().contains("without a newer checkpoint"), "{}", scene.log());
+    scene.leaves_nothing();
+    Times::default()
+}
+
 /// Nobody warns it: it knows what is left of its time.
 pub fn time_limit(cluster: &Cluster, draw: &Draw) -> Times {
     lives_of_a_minute(cluster, draw, &["--time=1"])
