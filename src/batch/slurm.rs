@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 const UPDATES: usize = 3;
 
 /// A node may take so many times longer to answer than the slowest that did,
-const SLOWER: u32 = 20;
+const SLOWER: u32 = 10;
 /// and at least so long.
 const PATIENCE: Duration = Duration::from_secs(2);
 
