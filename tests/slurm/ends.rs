@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use steadfast::rundir::Event;
+
 use super::cluster::Cluster;
 use super::draw::Draw;
 use super::job::Job;
@@ -77,10 +79,9 @@ pub fn stopped_in_the_queue(cluster: &Cluster, _: &Draw) -> Times {
     scene.finishes(again)
 }
 
-/// A second job on the same run directory is refused; one that comes by another way ends at once. The first goes on.
+/// A second job on the same run directory is refused; one that comes by another way waits, and touches nothing.
 pub fn second_job(cluster: &Cluster, draw: &Draw) -> Times {
-    // The second waits some seconds for the first to let go, and must not see its end.
-    let scene = Scene::new(cluster).with_plan("slow@attempt=any,phase=sweep,ms=25");
+    let scene = Scene::new(cluster).with_plan("slow@attempt=any,phase=sweep,ms=10");
     let first = scene.submit_with(0, &[], &["--hold"]);
     let refused = || scene.try_submit(0, &[], &[]).expect_err("the run has a job");
     let while_pending = refused();
@@ -92,7 +93,14 @@ pub fn second_job(cluster: &Cluster, draw: &Draw) -> Times {
     let script = fs::read_to_string(scene.path("run/job.sh")).expect("submit keeps its script");
     fs::write(scene.path("second.sh"), script.replace("#SBATCH --hold", "")).expect("the disk has room for a script");
     let second = scene.submit_script("second.sh");
+    let has_begun =
+        || fs::read_to_string(scene.path(&format!("run/job-{second}.log"))).is_ok_and(|log| !log.is_empty());
+    scene.see(second, "with a supervisor", |_| has_begun());
+    cluster.ask("scancel", &[&second.to_string()]);
+    let times = scene.finishes(first);
     let job = scene.see(second, "over", Job::is_over);
-    assert_eq!((job.state.as_str(), job.exit_code, job.restarts), ("FAILED", 1, 0), "{job:?}");
-    scene.finishes(first)
+    assert_eq!((job.state.as_str(), job.restarts), ("CANCELLED", 0), "{job:?}");
+    let launches = scene.events().into_iter().filter(|event| matches!(event, Event::AttemptLaunched { .. }));
+    assert_eq!(launches.count(), 1);
+    times
 }
