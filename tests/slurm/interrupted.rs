@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -23,6 +25,11 @@ const BURIAL: Duration = Duration::from_secs(20);
 
 /// Starts a cluster with a job, tells where it is, and waits for the end.
 pub fn hold() -> ExitCode {
+    // A shell that started the tests in the background has them ignore what the keyboard sends.
+    let always = Arc::new(AtomicBool::new(true));
+    if signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGINT, 130, always).is_err() {
+        return ExitCode::FAILURE;
+    }
     let Ok(cluster) = Mode::here().and_then(Cluster::start) else { return ExitCode::FAILURE };
     let id = cluster.ask("sbatch", &["--parsable", "--output=/dev/null", "--wrap=sleep 1000"]);
     let id = id.trim().parse().expect("sbatch prints a number");
