@@ -38,27 +38,20 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// How long processes may take to vanish once the supervisor is gone.
 const BURIAL: Duration = Duration::from_secs(10);
 
-const CASE: &str = r#"
-[grid]
-cells = [48, 48]
-block = [12, 16]
-lower = -0.5
-upper = 0.5
-[model]
-diffusivity = [2e-5, 1e-5]
-feed = 0.037
-kill = 0.060
-seed = 1
-[time]
-end = 200.0
-step = 1.0
-integrator = "forward_euler"
+fn case() -> String {
+    stage::gray_scott(
+        [48, 48],
+        [12, 16],
+        200.0,
+        r#"
 [[output]]
 what = "totals"
 every = { steps = 10 }
 [checkpoint]
 every = { steps = 10 }
-"#;
+"#,
+    )
+}
 
 /// What an undisturbed run leaves: the hash of its state and its table of totals.
 pub type Bits = (u64, String);
@@ -72,7 +65,7 @@ pub struct Scene {
 impl Scene {
     pub fn new() -> Scene {
         let room = Room::new();
-        room.case("case.toml", CASE);
+        room.case("case.toml", &case());
         let mark = room.path("").to_string_lossy().into_owned();
         Scene { room, mark }
     }

@@ -4,26 +4,19 @@ use std::fs;
 
 use steadfast::rundir::Event;
 
-use super::stage::{Disk, Room, events, hash, wait_until};
+use super::stage::{Disk, Room, events, gray_scott, hash, wait_until};
 
-const CASE: &str = r#"
-[grid]
-cells = [128, 96]
-block = [32, 16]
-lower = -0.5
-upper = 0.5
-[model]
-diffusivity = [2e-5, 1e-5]
-feed = 0.037
-kill = 0.060
-seed = 1
-[time]
-end = 3000.0
-step = 1.0
-integrator = "forward_euler"
+fn case() -> String {
+    gray_scott(
+        [128, 96],
+        [32, 16],
+        3000.0,
+        r#"
 [checkpoint]
 every = { steps = 250 }
-"#;
+"#,
+    )
+}
 
 fn failures(run: &steadfast::rundir::RunDirectory) -> usize {
     events(run).iter().filter(|event| matches!(event, Event::CheckpointFailed { .. })).count()
@@ -32,7 +25,7 @@ fn failures(run: &steadfast::rundir::RunDirectory) -> usize {
 #[test]
 fn when_no_checkpoint_can_be_written_the_run_goes_on_and_says_so_at_its_end() {
     let room = Room::new();
-    room.case("case.toml", CASE);
+    room.case("case.toml", &case());
     room.on(2, "gray_scott").runs("case.toml", "whole").ends_with(0);
     let run = room.run("full");
     // No file may grow beyond 100 000 bytes; a checkpoint has 200 000. The signal that comes with it is ignored, so that
@@ -55,7 +48,7 @@ fn when_no_checkpoint_can_be_written_the_run_goes_on_and_says_so_at_its_end() {
 fn a_disk_that_is_too_small_costs_every_checkpoint_on_all_ranks_alike() {
     let room = Room::new();
     let Some(_disk) = Disk::mount(&room.path("tiny/checkpoints"), 100_000) else { return };
-    room.case("case.toml", CASE);
+    room.case("case.toml", &case());
     let run = room.run("tiny");
     let ended = room.on(3, "gray_scott").runs("case.toml", "tiny").ends_with(1);
     assert!(ended.error().contains("run the same command again"), "{}", ended.error());
@@ -69,7 +62,7 @@ fn a_disk_that_fills_up_and_is_cleared_costs_only_the_checkpoints_between() {
     let room = Room::new();
     let place = room.path("small/checkpoints");
     let Some(_disk) = Disk::mount(&place, 800_000) else { return };
-    room.case("case.toml", CASE);
+    room.case("case.toml", &case());
     room.on(2, "gray_scott").runs("case.toml", "whole").ends_with(0);
     let run = room.run("small");
     let running = room.supervised(2, &[], "gray_scott").runs("case.toml", "small").start();

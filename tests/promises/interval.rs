@@ -2,29 +2,16 @@
 
 use steadfast::rundir::{Event, Status};
 
-use super::stage::{Room, events, hash};
+use super::stage::{Room, events, gray_scott, hash};
 
-const CASE: &str = r#"
-[grid]
-cells = [96, 96]
-block = [32, 32]
-lower = -0.5
-upper = 0.5
-[model]
-diffusivity = [2e-5, 1e-5]
-feed = 0.037
-kill = 0.060
-seed = 1
-[time]
-end = 3000.0
-step = 1.0
-integrator = "forward_euler"
-"#;
+fn case() -> String {
+    gray_scott([96, 96], [32, 32], 3000.0, "")
+}
 
 #[test]
 fn the_interval_is_measured_told_and_changes_no_bit() {
     let room = Room::new();
-    room.case("case.toml", CASE);
+    room.case("case.toml", &case());
     room.on(2, "gray_scott").runs("case.toml", "never").set(&["checkpoint.every=never"]).ends_with(0);
     let bounds = ["checkpoint.every=auto", "checkpoint.interval={ at_least = '1 ms', at_most = '20 ms' }"];
     room.on(2, "gray_scott").runs("case.toml", "measured").set(&bounds).ends_with(0);

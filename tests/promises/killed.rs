@@ -5,33 +5,26 @@ use nix::unistd::Pid;
 use steadfast::grid::{Cell, random};
 use steadfast::rundir::{Event, RunDirectory};
 
-use super::stage::{Room, events, hash, lives, ranks, starts, totals, wait_until};
+use super::stage::{Room, events, gray_scott, hash, lives, ranks, starts, totals, wait_until};
 
 const RANKS: usize = 4;
 const KILLS: u64 = 5;
 const STEPS: u64 = 6000;
 
-const CASE: &str = r#"
-[grid]
-cells = [96, 96]
-block = [24, 16]
-lower = -0.5
-upper = 0.5
-[model]
-diffusivity = [2e-5, 1e-5]
-feed = 0.037
-kill = 0.060
-seed = 1
-[time]
-end = 6000.0
-step = 1.0
-integrator = "forward_euler"
+fn case() -> String {
+    gray_scott(
+        [96, 96],
+        [24, 16],
+        6000.0,
+        r#"
 [[output]]
 what = "totals"
 every = { steps = 50 }
 [checkpoint]
 every = { steps = 200 }
-"#;
+"#,
+    )
+}
 
 /// The same numbers in each test run, so that a failure can be met again.
 const SEED: u64 = 20261122;
@@ -47,7 +40,7 @@ fn furthest_step(run: &RunDirectory, attempt: u32) -> u64 {
 #[test]
 fn a_run_killed_at_five_random_moments_equals_an_undisturbed_one() {
     let room = Room::new();
-    room.case("case.toml", CASE);
+    room.case("case.toml", &case());
     room.on(RANKS, "gray_scott").runs("case.toml", "whole").ends_with(0);
 
     let run = room.run("killed");
@@ -91,7 +84,7 @@ fn a_run_killed_at_five_random_moments_equals_an_undisturbed_one() {
 #[test]
 fn killing_the_supervisor_leaves_no_rank_behind_and_the_run_can_go_on() {
     let room = Room::new();
-    room.case("case.toml", CASE);
+    room.case("case.toml", &case());
     let run = room.run("orphaned");
     let running = room.supervised(RANKS, &[], "gray_scott").runs("case.toml", "orphaned").start();
     wait_until("a checkpoint", || !run.checkpoints().unwrap().is_empty() && ranks(&run, 1).len() == RANKS);
@@ -106,7 +99,7 @@ fn killing_the_supervisor_leaves_no_rank_behind_and_the_run_can_go_on() {
 #[test]
 fn a_rank_that_no_longer_moves_is_named_and_the_run_comes_back() {
     let room = Room::new();
-    room.case("case.toml", CASE);
+    room.case("case.toml", &case());
     let run = room.run("hung");
     let settings = ["time.max_steps=4000"];
     room.on(RANKS, "gray_scott").runs("case.toml", "whole").set(&settings).ends_with(0);

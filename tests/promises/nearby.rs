@@ -11,23 +11,14 @@ use nix::unistd::Pid;
 use steadfast::nearby::Folder;
 use steadfast::rundir::{Event, RunDirectory, Status};
 
-use super::stage::{Disk, Room, copy, events, flip_bit, hash, ranks, starts, totals, wait_until};
+use super::stage::{Disk, Room, copy, events, flip_bit, gray_scott, hash, ranks, starts, totals, wait_until};
 
-const CASE: &str = r#"
-[grid]
-cells = [96, 96]
-block = [24, 16]
-lower = -0.5
-upper = 0.5
-[model]
-diffusivity = [2e-5, 1e-5]
-feed = 0.037
-kill = 0.060
-seed = 1
-[time]
-end = 2000.0
-step = 1.0
-integrator = "forward_euler"
+fn case() -> String {
+    gray_scott(
+        [96, 96],
+        [24, 16],
+        2000.0,
+        r#"
 [[output]]
 what = "totals"
 every = { steps = 50 }
@@ -35,7 +26,9 @@ every = { steps = 50 }
 every = { steps = 400 }
 [checkpoint.local]
 every = { steps = 30 }
-"#;
+"#,
+    )
+}
 
 /// Four ranks on three nodes: the copies of a lie on b, those of b on c, those of c on a.
 const NODES: &str = "a,a,b,c";
@@ -66,7 +59,7 @@ impl Scene {
     /// The run as it is killed in its first attempt, some node-local checkpoints after a shared one.
     fn new() -> Scene {
         let room = Room::new();
-        room.case("case.toml", CASE);
+        room.case("case.toml", &case());
         let whole = undisturbed(&room);
         let (run, local) = (room.run("run"), room.path("local"));
         let setting = format!("checkpoint.local.directory='{}'", local.display());
@@ -259,7 +252,7 @@ fn pieces_of_another_run_or_of_one_that_starts_over_are_not_used() {
 #[test]
 fn under_the_supervisor_a_killed_rank_costs_seconds_and_no_bits() {
     let room = Room::new();
-    room.case("case.toml", CASE);
+    room.case("case.toml", &case());
     let whole = ["checkpoint.local=", "time.end=6000.0"];
     room.on(2, "gray_scott").runs("case.toml", "whole").set(&whole).ends_with(0);
     let setting = format!("checkpoint.local.directory='{}'", room.path("local").display());
@@ -280,7 +273,7 @@ fn under_the_supervisor_a_killed_rank_costs_seconds_and_no_bits() {
 #[test]
 fn a_full_or_missing_directory_warns_and_the_run_goes_on() {
     let room = Room::new();
-    room.case("case.toml", CASE);
+    room.case("case.toml", &case());
     let whole = undisturbed(&room);
     let failures = |run: &RunDirectory| -> Vec<String> {
         let reason = |event| match event {

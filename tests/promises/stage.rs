@@ -16,6 +16,30 @@ use steadfast::rundir::{Event, Finished, HeartbeatRecord, Journal, RunDirectory}
 /// No call takes so long, even with many ranks on few busy cores; one that does hangs.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// A case of Gray and Scott's reaction and diffusion with steps of one second; `rest` are the keys of what it writes.
+pub fn gray_scott(cells: [usize; 2], block: [usize; 2], end: f64, rest: &str) -> String {
+    format!(
+        r#"
+[grid]
+cells = {cells:?}
+block = {block:?}
+lower = -0.5
+upper = 0.5
+[model]
+diffusivity = [2e-5, 1e-5]
+feed = 0.037
+kill = 0.060
+seed = 1
+[time]
+end = {end:?}
+step = 1.0
+integrator = "forward_euler"
+{}
+"#,
+        rest.trim()
+    )
+}
+
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A directory for one test, and its turn: as long as it lives no other test runs anything.

@@ -3,33 +3,26 @@
 use nix::sys::signal::Signal;
 use steadfast::rundir::{Event, RunDirectory};
 
-use super::stage::{Room, Running, events, hash, starts, totals, wait_until};
+use super::stage::{Room, Running, events, gray_scott, hash, starts, totals, wait_until};
 
 /// Long enough to be interrupted, on any machine: a few seconds of work.
-const CASE: &str = r#"
-[grid]
-cells = [128, 96]
-block = [32, 16]
-lower = -0.5
-upper = 0.5
-[model]
-diffusivity = [2e-5, 1e-5]
-feed = 0.037
-kill = 0.060
-seed = 1
-[time]
-end = 4000.0
-step = 1.0
-integrator = "forward_euler"
+fn case() -> String {
+    gray_scott(
+        [128, 96],
+        [32, 16],
+        4000.0,
+        r#"
 [[output]]
 what = "totals"
 every = { steps = 100 }
 [checkpoint]
 every = { steps = 250 }
-"#;
+"#,
+    )
+}
 
 fn undisturbed(room: &Room) -> (u64, String) {
-    room.case("case.toml", CASE);
+    room.case("case.toml", &case());
     room.on(2, "gray_scott").runs("case.toml", "whole").ends_with(0);
     (hash(&room.run("whole")), totals(&room.run("whole")))
 }
@@ -87,7 +80,7 @@ fn a_supervised_run_saves_on_every_signal_and_goes_on() {
 #[test]
 fn an_interrupt_while_a_checkpoint_is_written_loses_nothing() {
     let room = Room::new();
-    room.case("case.toml", CASE);
+    room.case("case.toml", &case());
     let settings = ["time.max_steps=600", "checkpoint.every.steps=10"];
     room.on(2, "gray_scott").runs("case.toml", "whole").set(&settings).ends_with(0);
     let run = room.run("interrupted");
@@ -142,7 +135,7 @@ fn the_limit_of_a_supervised_run_is_that_of_all_its_attempts_together() {
 #[test]
 fn a_stop_request_in_the_run_directory_is_heard() {
     let room = Room::new();
-    room.case("case.toml", CASE);
+    room.case("case.toml", &case());
     let run = room.run("asked");
     let running = room.on(2, "gray_scott").runs("case.toml", "asked").start();
     wait_until("the start", || run.journal().exists() && starts(&run).len() == 1);
@@ -156,7 +149,7 @@ fn a_stop_request_in_the_run_directory_is_heard() {
 #[test]
 fn a_time_limit_that_is_over_at_once_is_heard_at_once() {
     let room = Room::new();
-    room.case("case.toml", CASE);
+    room.case("case.toml", &case());
     let run = room.run("early");
     let arguments = ["--time-limit", "1 ms"];
     room.on(2, "gray_scott").runs("case.toml", "early").args(&arguments).ends_with(75);

@@ -39,21 +39,12 @@ const TOOL: &str = env!("CARGO_BIN_EXE_steadfast");
 /// A fault that is none: it makes a run slow enough to be seen at work.
 const SLOWLY: &str = "slow@attempt=any,phase=sweep,ms=5";
 
-const CASE: &str = r#"
-[grid]
-cells = [48, 48]
-block = [12, 16]
-lower = -0.5
-upper = 0.5
-[model]
-diffusivity = [2e-5, 1e-5]
-feed = 0.037
-kill = 0.060
-seed = 1
-[time]
-end = 200.0
-step = 1.0
-integrator = "forward_euler"
+fn case() -> String {
+    stage::gray_scott(
+        [48, 48],
+        [12, 16],
+        200.0,
+        r#"
 [[output]]
 what = "totals"
 every = { steps = 10 }
@@ -61,7 +52,9 @@ every = { steps = 10 }
 every = { steps = 10 }
 [recovery]
 hang_after = "3 s"
-"#;
+"#,
+    )
+}
 
 /// A case, its run directory, and its jobs.
 pub struct Scene<'c> {
@@ -76,7 +69,7 @@ impl<'c> Scene<'c> {
     /// The case, in the directory that all nodes see.
     pub fn new(cluster: &'c Cluster) -> Scene<'c> {
         let scene = Scene { cluster, plan: SLOWLY, clock: RefCell::default(), last_ask: Cell::default() };
-        scene.write_case(CASE);
+        scene.write_case(&case());
         scene
     }
 
@@ -90,17 +83,17 @@ impl<'c> Scene<'c> {
 
     /// The case lets the run go on with so many ranks.
     pub fn allow_fewer_ranks(&self, fewest: usize) {
-        self.write_case(&format!("{CASE}fewest_ranks = {fewest}\n"));
+        self.write_case(&format!("{}fewest_ranks = {fewest}\n", case()));
     }
 
     /// The case allows so many failures in a row, and lives of a job, without a newer checkpoint.
     pub fn allow_failures(&self, allowed: u32) {
-        self.write_case(&format!("{CASE}failures_without_progress = {allowed}\n"));
+        self.write_case(&format!("{}failures_without_progress = {allowed}\n", case()));
     }
 
     /// The case says what no case can mean.
     pub fn spoil_the_case(&self) {
-        self.write_case(&CASE.replace("cells = [48, 48]", "cells = [48, -48]"));
+        self.write_case(&case().replace("cells = [48, 48]", "cells = [48, -48]"));
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -120,7 +113,7 @@ impl<'c> Scene<'c> {
         static WHOLE: OnceLock<(u64, String)> = OnceLock::new();
         WHOLE.get_or_init(|| {
             let room = Room::new();
-            room.case("case.toml", CASE);
+            room.case("case.toml", &case());
             room.alone("gray_scott").runs("case.toml", "whole").ends_with(0);
             (stage::hash(&room.run("whole")), stage::totals(&room.run("whole")))
         })
