@@ -4,7 +4,7 @@ use std::fs;
 
 use steadfast::rundir::Event;
 
-use super::stage::{Disk, Room, events, gray_scott, hash, wait_until};
+use super::stage::{Disk, Room, events, gray_scott, hash};
 
 fn case() -> String {
     gray_scott(
@@ -65,12 +65,12 @@ fn a_disk_that_fills_up_and_is_cleared_costs_only_the_checkpoints_between() {
     room.case("case.toml", &case());
     room.on(2, "gray_scott").runs("case.toml", "whole").ends_with(0);
     let run = room.run("small");
-    let running = room.supervised(2, &[], "gray_scott").runs("case.toml", "small").start();
-    wait_until("a checkpoint", || !run.checkpoints().unwrap().is_empty());
+    let mut running = room.supervised(2, &[], "gray_scott").runs("case.toml", "small").start();
+    running.wait_until("a checkpoint", || !run.checkpoints().unwrap().is_empty());
     let filler = place.join("filler");
     // As much as there is room for: the write of the rest fails, and what was written stays.
     let _ = fs::write(&filler, vec![1; 800_000]);
-    wait_until("a checkpoint that fails", || failures(&run) > 0);
+    running.wait_until("a checkpoint that fails", || failures(&run) > 0);
     let kept = run.checkpoints().unwrap();
     assert!(!kept.is_empty(), "the last good one stays");
     fs::remove_file(&filler).unwrap();

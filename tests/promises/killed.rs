@@ -53,16 +53,16 @@ fn a_run_killed_at_five_random_moments_equals_an_undisturbed_one() {
         // The moments are spread over the run, so that each attempt has something to lose.
         let step = (k * STEPS + draw(2 * k, STEPS)) / (KILLS + 1);
         let victim = draw(2 * k + 1, RANKS as u64) as usize;
-        wait_until(&format!("step {step} in attempt {attempt}"), || {
-            assert!(!running.has_ended(), "ended before kill {k} in step {step}:\n{}", running.told());
+        running.wait_until(&format!("step {step} in attempt {attempt}"), || {
             ranks(&run, attempt).len() == RANKS && furthest_step(&run, attempt) >= step
         });
         let pids: Vec<u32> = ranks(&run, attempt).iter().map(|rank| rank.pid).collect();
         kill(Pid::from_raw(pids[victim].cast_signed()), Signal::SIGKILL).unwrap();
         met.extend(pids);
         killed.push(victim);
-        wait_until("the next attempt", || {
-            events(&run).iter().filter(|event| matches!(event, Event::AttemptLaunched { .. })).count() as u64 == k + 2
+        running.wait_until(&format!("attempt {}", attempt + 1), || {
+            let launched = |event: &Event| matches!(event, Event::AttemptLaunched { .. });
+            events(&run).iter().filter(|event| launched(event)).count() > attempt as usize
         });
     }
     let ended = running.ends_with(0);
@@ -86,8 +86,8 @@ fn killing_the_supervisor_leaves_no_rank_behind_and_the_run_can_go_on() {
     let room = Room::new();
     room.case("case.toml", &case());
     let run = room.run("orphaned");
-    let running = room.supervised(RANKS, &[], "gray_scott").runs("case.toml", "orphaned").start();
-    wait_until("a checkpoint", || !run.checkpoints().unwrap().is_empty() && ranks(&run, 1).len() == RANKS);
+    let mut running = room.supervised(RANKS, &[], "gray_scott").runs("case.toml", "orphaned").start();
+    running.wait_until("a checkpoint", || !run.checkpoints().unwrap().is_empty() && ranks(&run, 1).len() == RANKS);
     let met = ranks(&run, 1);
     running.signal(Signal::SIGKILL);
     wait_until("the end of all ranks", || met.iter().all(|rank| !lives(rank.pid)));
@@ -104,8 +104,8 @@ fn a_rank_that_no_longer_moves_is_named_and_the_run_comes_back() {
     let settings = ["time.max_steps=4000"];
     room.on(RANKS, "gray_scott").runs("case.toml", "whole").set(&settings).ends_with(0);
     let options = ["--hang-after", "2"];
-    let running = room.supervised(RANKS, &options, "gray_scott").runs("case.toml", "hung").set(&settings).start();
-    wait_until("a checkpoint", || !run.checkpoints().unwrap().is_empty() && ranks(&run, 1).len() == RANKS);
+    let mut running = room.supervised(RANKS, &options, "gray_scott").runs("case.toml", "hung").set(&settings).start();
+    running.wait_until("a checkpoint", || !run.checkpoints().unwrap().is_empty() && ranks(&run, 1).len() == RANKS);
     kill(Pid::from_raw(ranks(&run, 1)[2].pid.cast_signed()), Signal::SIGSTOP).unwrap();
     running.ends_with(0);
     assert!(events(&run).iter().any(|event| matches!(event, Event::RankHung { rank: 2, .. })), "{:?}", events(&run));

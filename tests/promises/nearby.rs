@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use steadfast::nearby::Folder;
 use steadfast::rundir::{Event, RunDirectory, Status};
 
-use super::stage::{Disk, Room, copy, events, flip_bit, gray_scott, hash, ranks, starts, totals, wait_until};
+use super::stage::{Disk, Room, copy, events, flip_bit, gray_scott, hash, ranks, starts, totals};
 
 fn case() -> String {
     gray_scott(
@@ -66,8 +66,7 @@ impl Scene {
         let scene = Scene { run, local, setting, whole, room };
         let mut running =
             scene.room.on_nodes(NODES, "gray_scott").runs("case.toml", "run").set(&[&scene.setting]).start();
-        wait_until("a node-local checkpoint after a shared one", || {
-            assert!(!running.has_ended(), "ended too soon:\n{}", running.told());
+        running.wait_until("a node-local checkpoint after a shared one", || {
             let shared = scene.run.checkpoints().unwrap().first().map_or(u64::MAX - 100, |newest| newest.step);
             ranks(&scene.run, 1).len() == 4 && scene.whole(&["a", "b", "c"]).is_some_and(|step| step > shared + 40)
         });
@@ -259,9 +258,9 @@ fn under_the_supervisor_a_killed_rank_costs_seconds_and_no_bits() {
     let settings =
         [&*setting, "checkpoint.every=never", "checkpoint.local.every={ wall = '50 ms' }", "time.end=6000.0"];
     let run = room.run("run");
-    let running = room.supervised_on_nodes("a,b,b", "gray_scott").runs("case.toml", "run").set(&settings).start();
+    let mut running = room.supervised_on_nodes("a,b,b", "gray_scott").runs("case.toml", "run").set(&settings).start();
     let saved = || events(&run).iter().any(|event| matches!(event, Event::LocalSaved { nodes: 2, .. }));
-    wait_until("a node-local checkpoint", || saved() && ranks(&run, 1).len() == 3);
+    running.wait_until("a node-local checkpoint", || saved() && ranks(&run, 1).len() == 3);
     kill(Pid::from_raw(ranks(&run, 1)[1].pid.cast_signed()), Signal::SIGKILL).unwrap();
     let ended = running.ends_with(0);
     assert_eq!(hash(&run), hash(&room.run("whole")), "{}", ended.err);

@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use steadfast::checkpoint::Reader;
 use steadfast::grid::{Cell, random};
 
-use super::stage::{Room, component, hash, ranks, starts, totals, wait_until};
+use super::stage::{Room, component, hash, ranks, starts, totals};
 
 const RANKS: [usize; 3] = [1, 2, 4];
 
@@ -72,9 +72,9 @@ fn a_ledger_equals_a_serial_replay_on_any_ranks_and_after_a_kill() {
     assert!(hashes.iter().all(|hash| *hash == hashes[0]));
 
     let run = room.run("killed");
-    let running = room.supervised(4, &[], "ledger").runs("case.toml", "killed").start();
+    let mut running = room.supervised(4, &[], "ledger").runs("case.toml", "killed").start();
     for attempt in 1..=2 {
-        wait_until("a new checkpoint", || {
+        running.wait_until("a new checkpoint", || {
             let newest = run.checkpoints().unwrap().first().map_or(0, |entry| entry.step);
             ranks(&run, attempt).len() == 4 && newest >= 100 * u64::from(attempt)
         });
@@ -166,7 +166,7 @@ fn tasks_of_a_killed_rank_are_done_again_and_finished_ones_are_not() {
     room.case("case.toml", SWEEP);
     room.on(2, "sweep").runs("case.toml", "whole").ends_with(0);
     let run = room.run("killed");
-    let running = room.supervised(3, &[], "sweep").runs("case.toml", "killed").env("RUST_LOG", "info").start();
+    let mut running = room.supervised(3, &[], "sweep").runs("case.toml", "killed").env("RUST_LOG", "info").start();
     let done = || {
         let newest = run.checkpoints().ok().and_then(|entries| entries.into_iter().next());
         // It may be superseded and removed while it is looked at.
@@ -176,7 +176,7 @@ fn tasks_of_a_killed_rank_are_done_again_and_finished_ones_are_not() {
             values.iter().filter(|&&done| done == 1.0).count()
         })
     };
-    wait_until("six finished tasks", || ranks(&run, 1).len() == 3 && done() >= 6);
+    running.wait_until("six finished tasks", || ranks(&run, 1).len() == 3 && done() >= 6);
     kill(Pid::from_raw(ranks(&run, 1)[1].pid.cast_signed()), Signal::SIGKILL).unwrap();
     let log = running.ends_with(0).err;
     assert_eq!(hash(&run), hash(&room.run("whole")));

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::stage::{Room, hash, wait_until};
+use super::stage::{Room, hash};
 
 const HEAT: &str = r#"title = "Refused"
 [grid]
@@ -219,7 +219,7 @@ fn a_run_directory_has_one_run_at_a_time() {
     let settings = ["time.end=1e9", "checkpoint.every.steps=1000"];
     let run = room.run("shared");
     let mut first = room.supervised(2, &[], "heat").runs("heat.toml", "shared").set(&settings).start();
-    wait_until("a checkpoint", || !run.checkpoints().unwrap().is_empty());
+    first.wait_until("a checkpoint", || !run.checkpoints().unwrap().is_empty());
     let second = room.on(3, "heat").runs("heat.toml", "shared").set(&settings).ends_with(1);
     assert!(second.error().contains("hint: "), "{}", second.error());
     let third = room.supervised(2, &[], "heat").runs("heat.toml", "shared").set(&settings).ends_with(1);

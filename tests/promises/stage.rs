@@ -258,6 +258,17 @@ impl Running {
         ended
     }
 
+    /// Waits for something that the command line brings about while it runs.
+    pub fn wait_until(&mut self, what: &str, mut condition: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !condition() {
+            let still = !self.has_ended() || condition();
+            assert!(still, "{} ended, and was never seen to have: {what}\n{}", self.what, self.told());
+            assert!(start.elapsed() < LIMIT, "{} was never seen to have: {what}\n{}", self.what, self.told());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     pub fn told(&self) -> String {
         fs::read_to_string(&self.err).unwrap_or_default()
     }

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use steadfast::rundir::{Event, RunDirectory};
 
-use super::stage::{Room, Running, events, gray_scott, hash, starts, totals, wait_until};
+use super::stage::{Room, Running, events, gray_scott, hash, starts, totals};
 
 /// Long enough to be interrupted, on any machine: a few seconds of work.
 fn case() -> String {
@@ -38,8 +38,8 @@ fn stopped(run: &RunDirectory) -> Vec<String> {
 /// Starts the same command again and again, and interrupts each in its turn; then lets it go on to its end.
 fn interrupt(run: &RunDirectory, signals: &[Signal], start: impl Fn() -> Running) {
     for (number, &signal) in signals.iter().enumerate() {
-        let running = start();
-        wait_until("the start of the attempt", || run.journal().exists() && starts(run).len() == number + 1);
+        let mut running = start();
+        running.wait_until("the start of the attempt", || run.journal().exists() && starts(run).len() == number + 1);
         running.signal(signal);
         running.ends_with(75);
         assert_eq!(stopped(run).len(), number + 1, "{:?}", events(run));
@@ -85,8 +85,8 @@ fn an_interrupt_while_a_checkpoint_is_written_loses_nothing() {
     room.on(2, "gray_scott").runs("case.toml", "whole").set(&settings).ends_with(0);
     let run = room.run("interrupted");
     let start = || room.alone("gray_scott").runs("case.toml", "interrupted").set(&settings).start();
-    let running = start();
-    wait_until("a checkpoint that is being written", || !run.partials().unwrap().is_empty());
+    let mut running = start();
+    running.wait_until("a checkpoint that is being written", || !run.partials().unwrap().is_empty());
     running.signal(Signal::SIGINT);
     running.ends_with(75);
     assert!(run.partials().unwrap().is_empty(), "nothing half written is left");
@@ -137,8 +137,8 @@ fn a_stop_request_in_the_run_directory_is_heard() {
     let room = Room::new();
     room.case("case.toml", &case());
     let run = room.run("asked");
-    let running = room.on(2, "gray_scott").runs("case.toml", "asked").start();
-    wait_until("the start", || run.journal().exists() && starts(&run).len() == 1);
+    let mut running = room.on(2, "gray_scott").runs("case.toml", "asked").start();
+    running.wait_until("the start", || run.journal().exists() && starts(&run).len() == 1);
     run.request_stop("the test asks").unwrap();
     running.ends_with(75);
     assert_eq!(stopped(&run).len(), 1);
