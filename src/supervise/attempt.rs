@@ -1,6 +1,5 @@
 //! One attempt: launches the ranks, watches them until the end, ends what is left, and says what was seen.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
@@ -18,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::rundir::{Event, Finished, HeartbeatRecord, Journal, Orders};
 use crate::sys::overhear;
 use crate::sys::process::{
-    Condition, DeathWatch, ask_to_end, host, is_descendant, kill_descendants, signal_that_killed, spawn_bound,
+    Condition, Deaths, ask_to_end, host, is_descendant, kill_descendants, signal_that_killed, spawn_bound,
 };
 
 /// The time between two looks at the heartbeats; a death wakes the supervisor earlier.
@@ -53,6 +52,7 @@ pub(super) fn run(
     if call.is_overheard {
         command.stderr(Stdio::piped());
     }
+    let deaths = Deaths::new().map_err(unwatched)?;
     let mut launcher = spawn_bound(&mut command).map_err(refused)?;
     let lines = if call.is_overheard { Some(overhear::listen(&mut launcher).map_err(refused)?) } else { None };
     if let Some(sentry) = call.sentry.as_mut()
@@ -66,7 +66,7 @@ pub(super) fn run(
         orders,
         journal: Journal::new(&plan.directory, orders.attempt),
         launcher,
-        locals: BTreeMap::new(),
+        deaths,
         watch: Watch::new(placement.ranks, plan.hang_after),
         pace: Pace::default(),
         lines,
@@ -105,8 +105,8 @@ struct Attempt<'a> {
     orders: &'a Orders,
     journal: Journal,
     launcher: Child,
-    /// The ranks' processes that are descendants of this one, by pid.
-    locals: BTreeMap<u32, DeathWatch>,
+    /// Watches the launcher, and the ranks' processes that are descendants of this one.
+    deaths: Deaths,
     watch: Watch,
     pace: Pace,
     /// What the launcher says, where it is listened to.
@@ -119,8 +119,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     fn watch_to_the_end(&mut self, signals: &mut StopSignals) -> Result<End> {
-        let launcher_watch = DeathWatch::over(self.launcher.id())
-            .map_err(|cause| Error::new(Kind::Run, format!("cannot watch the launcher: {cause}")))?;
+        self.deaths.watch(self.launcher.id()).map_err(unwatched)?;
         let mut last_look = Instant::now();
         loop {
             if let Some(end) = self.launcher_end() {
@@ -149,7 +148,7 @@ impl Attempt<'_> {
                     return Ok(end);
                 }
             }
-            if let Some(end) = self.wait_for_a_death(&launcher_watch)? {
+            if let Some(end) = self.wait_for_a_death()? {
                 return Ok(end);
             }
         }
@@ -193,8 +192,8 @@ impl Attempt<'_> {
         let records = HeartbeatRecord::read_all(&self.plan.directory, self.orders.attempt).unwrap_or_default();
         self.meet(&records);
         self.report_slow(&records);
-        let locals = &self.locals;
-        let vital = |record: &HeartbeatRecord| match locals.contains_key(&record.pid) && is_here(record) {
+        let deaths = &self.deaths;
+        let vital = |record: &HeartbeatRecord| match deaths.watches(record.pid) && is_here(record) {
             true if Condition::of(record.pid).is_some_and(Condition::is_stopped) => Vital::Stopped,
             true => Vital::Lives,
             false => Vital::Unknown,
@@ -240,28 +239,21 @@ impl Attempt<'_> {
     /// Begins to watch the processes of ranks that have shown themselves, where they are ours.
     fn meet(&mut self, records: &[HeartbeatRecord]) {
         for record in records {
-            if is_here(record)
-                && !record.phase.may_leave()
-                && !self.locals.contains_key(&record.pid)
-                && is_descendant(record.pid)
-                && let Ok(watch) = DeathWatch::over(record.pid)
-            {
-                self.locals.insert(record.pid, watch);
+            let is_known = record.phase.may_leave() || self.deaths.watches(record.pid);
+            if is_here(record) && !is_known && is_descendant(record.pid) {
+                // A process that is gone already is what the launcher will tell of.
+                let _ = self.deaths.watch(record.pid);
             }
         }
     }
 
     /// Waits a little; a rank that dies meanwhile without having left in good order ends the attempt.
-    fn wait_for_a_death(&mut self, launcher: &DeathWatch) -> Result<Option<End>> {
-        let pids: Vec<u32> = self.locals.keys().copied().collect();
-        let watches: Vec<&DeathWatch> = std::iter::once(launcher).chain(self.locals.values()).collect();
-        let dead = DeathWatch::wait_for_any(&watches, LOOK)
-            .map_err(|cause| Error::new(Kind::Run, format!("cannot wait for the ranks: {cause}")))?;
+    fn wait_for_a_death(&mut self) -> Result<Option<End>> {
+        let dead = self.deaths.wait(LOOK).map_err(unwatched)?;
         // Who died first is seen only now: the launcher kills the others within milliseconds.
-        for pid in dead.into_iter().filter(|&place| place > 0).map(|place| pids[place - 1]) {
-            let signal = signal_that_killed(pid);
-            self.locals.remove(&pid);
-            if let Some(end) = self.death_of(pid, signal) {
+        let launcher = self.launcher.id();
+        for pid in dead.into_iter().filter(|&pid| pid != launcher) {
+            if let Some(end) = self.death_of(pid, signal_that_killed(pid)) {
                 return Ok(Some(end));
             }
         }
@@ -425,6 +417,11 @@ impl Attempt<'_> {
             silent: self.watch.silent_nodes(),
         })
     }
+}
+
+/// A death that could go unseen.
+fn unwatched(cause: std::io::Error) -> Error {
+    Error::new(Kind::Run, format!("cannot watch the launcher and its ranks: {cause}"))
 }
 
 /// Whether the record is of a process on this host.

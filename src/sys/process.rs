@@ -2,17 +2,18 @@
 //!
 //! Linux only: it reads `/proc` and uses `prctl(2)`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -173,13 +174,25 @@ pub(crate) fn signal_that_killed(pid: u32) -> Option<i32> {
     Some(status & 0x7f).filter(|&signal| signal != 0)
 }
 
-/// A handle that tells the death of one process, whoever its parent is (pidfd_open(2), Linux 5.3).
+/// Watches processes by handles (pidfd_open(2), Linux 5.3), whoever their parents are, and tells of their deaths in the order in which they died.
+///
+/// The order is the kernel's own, however late somebody looks: of many ranks that a launcher kills, the first is the one to
+/// blame.
 #[derive(Debug)]
-pub(crate) struct DeathWatch(OwnedFd);
+pub(crate) struct Deaths {
+    watched: BTreeMap<u32, OwnedFd>,
+    /// Hands out events in the order in which they happened.
+    queue: Epoll,
+}
 
-impl DeathWatch {
+impl Deaths {
+    /// Watches nobody yet.
+    pub(crate) fn new() -> io::Result<Deaths> {
+        Ok(Deaths { watched: BTreeMap::new(), queue: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)? })
+    }
+
     /// Begins to watch the process that bears `pid` now.
-    pub(crate) fn over(pid: u32) -> io::Result<DeathWatch> {
+    pub(crate) fn watch(&mut self, pid: u32) -> io::Result<()> {
         // SAFETY: pidfd_open takes two integers and touches no memory of ours.
         #[allow(unsafe_code)]
         let handle = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
@@ -187,18 +200,33 @@ impl DeathWatch {
         let handle = RawFd::try_from(handle).expect("a file descriptor is a small number");
         // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
         #[allow(unsafe_code)]
-        Ok(DeathWatch(unsafe { OwnedFd::from_raw_fd(handle) }))
+        let handle = unsafe { OwnedFd::from_raw_fd(handle) };
+        self.queue.add(&handle, EpollEvent::new(EpollFlags::EPOLLIN, pid.into()))?;
+        self.watched.insert(pid, handle);
+        Ok(())
     }
 
-    /// Waits until one of the watched processes is dead, a signal comes, or `limit` is over; gives the places of the dead.
-    pub(crate) fn wait_for_any(watches: &[&DeathWatch], limit: Duration) -> io::Result<Vec<usize>> {
-        let mut polled: Vec<_> = watches.iter().map(|watch| PollFd::new(watch.0.as_fd(), PollFlags::POLLIN)).collect();
-        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
-        match poll(&mut polled, limit) {
-            Ok(_) => Ok((0..polled.len()).filter(|&i| polled[i].any() == Some(true)).collect()),
-            Err(Errno::EINTR) => Ok(Vec::new()),
-            Err(cause) => Err(cause.into()),
+    /// Whether the process is watched and has not been told dead.
+    pub(crate) fn watches(&self, pid: u32) -> bool {
+        self.watched.contains_key(&pid)
+    }
+
+    /// Waits until a watched process is dead, a signal comes, or `limit` is over; gives those that have died since the last
+    /// time, the first one first.
+    pub(crate) fn wait(&mut self, limit: Duration) -> io::Result<Vec<u32>> {
+        let mut events = [EpollEvent::empty(); 64];
+        let limit = EpollTimeout::try_from(limit).unwrap_or(EpollTimeout::MAX);
+        let count = match self.queue.wait(&mut events, limit) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(cause) => return Err(cause.into()),
+        };
+        let dead: Vec<u32> = events[..count].iter().map(|event| event.data() as u32).collect();
+        for pid in &dead {
+            // The queue forgets a process whose descriptor is closed.
+            self.watched.remove(pid);
         }
+        Ok(dead)
     }
 }
 
@@ -307,13 +335,29 @@ mod tests {
     }
 
     #[test]
+    fn deaths_that_nobody_saw_are_told_in_their_order() {
+        let mut children: Vec<Child> =
+            (0..5).map(|_| spawn_bound(Command::new("sleep").arg("1000")).unwrap()).collect();
+        let mut deaths = Deaths::new().unwrap();
+        children.iter().for_each(|child| deaths.watch(child.id()).unwrap());
+        let order = [3, 0, 4, 2, 1].map(|i| {
+            children[i].kill().unwrap();
+            children[i].wait().unwrap();
+            children[i].id()
+        });
+        assert_eq!(deaths.wait(Duration::from_secs(10)).unwrap(), order);
+    }
+
+    #[test]
     fn a_death_is_told_at_once_and_with_its_signal() {
         let mut child = spawn_bound(Command::new("sleep").arg("1000")).unwrap();
         assert!(is_descendant(child.id()));
-        let watch = DeathWatch::over(child.id()).unwrap();
-        assert!(DeathWatch::wait_for_any(&[&watch], Duration::ZERO).unwrap().is_empty());
+        let mut deaths = Deaths::new().unwrap();
+        deaths.watch(child.id()).unwrap();
+        assert!(deaths.wait(Duration::ZERO).unwrap().is_empty());
         child.kill().unwrap();
-        assert_eq!(DeathWatch::wait_for_any(&[&watch], Duration::from_secs(10)).unwrap(), [0]);
+        assert_eq!(deaths.wait(Duration::from_secs(10)).unwrap(), [child.id()]);
+        assert!(!deaths.watches(child.id()));
         assert_eq!(signal_that_killed(child.id()), Some(9));
         child.wait().unwrap();
         assert_eq!(signal_that_killed(child.id()), None);

@@ -50,11 +50,14 @@ fn a_run_killed_at_five_random_moments_equals_an_undisturbed_one() {
     let mut killed = Vec::new();
     for k in 0..KILLS {
         let attempt = k as u32 + 1;
-        // The moments are spread over the run, so that each attempt has something to lose.
+        // The moments are spread over the run, so that each attempt has something to lose; and each has saved something
+        // before it is killed, since a run that dies again and again where it began is given up.
         let step = (k * STEPS + draw(2 * k, STEPS)) / (KILLS + 1);
+        let newest = || run.checkpoints().unwrap().first().map_or(0, |entry| entry.step);
+        let has_saved = || starts(&run).get(k as usize).is_some_and(|&begun| newest() > begun.unwrap_or(0));
         let victim = draw(2 * k + 1, RANKS as u64) as usize;
         running.wait_until(&format!("step {step} in attempt {attempt}"), || {
-            ranks(&run, attempt).len() == RANKS && furthest_step(&run, attempt) >= step
+            ranks(&run, attempt).len() == RANKS && furthest_step(&run, attempt) >= step && (k == 0 || has_saved())
         });
         let pids: Vec<u32> = ranks(&run, attempt).iter().map(|rank| rank.pid).collect();
         kill(Pid::from_raw(pids[victim].cast_signed()), Signal::SIGKILL).unwrap();
