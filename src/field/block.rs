@@ -12,6 +12,8 @@ pub struct Block<T, const N: usize> {
     interior: Region<N>,
     memory: Region<N>,
     stride: [usize; N],
+    /// The bits of a layer's number along the last axis that tell its place.
+    mask: usize,
     data: ArrayD<T>,
 }
 
@@ -25,7 +27,7 @@ impl<T: Scalar, const N: usize> Block<T, N> {
         for a in 1..N {
             stride[a] = stride[a - 1] * extent[a - 1];
         }
-        Block { id, interior, memory, stride, data: ArrayD::default(shape) }
+        Block { id, interior, memory, stride, mask: usize::MAX, data: ArrayD::default(shape) }
     }
 
     /// The block's place on the curve.
@@ -55,7 +57,12 @@ impl<T: Scalar, const N: usize> Block<T, N> {
 
     /// The distance in memory between two components of a cell.
     pub fn plane(&self) -> usize {
-        self.memory.volume()
+        self.data.len() / self.components().max(1)
+    }
+
+    /// The bits of a layer's number along the last axis that tell its place: all of them, unless the block is a window.
+    pub(crate) fn mask(&self) -> usize {
+        self.mask
     }
 
     /// The position of a cell's first component in the memory.
@@ -65,7 +72,8 @@ impl<T: Scalar, const N: usize> Block<T, N> {
     #[inline]
     pub fn position(&self, cell: Cell<N>) -> usize {
         assert!(self.memory.contains(cell), "cell {cell:?} is outside of the block's memory {:?}", self.memory);
-        (0..N).map(|a| (cell.0[a] - self.memory.lower[a]) as usize * self.stride[a]).sum()
+        let mask = |a: usize| if a + 1 == N { self.mask } else { usize::MAX };
+        (0..N).map(|a| ((cell.0[a] - self.memory.lower[a]) as usize & mask(a)) * self.stride[a]).sum()
     }
 
     /// All numbers, component after component.

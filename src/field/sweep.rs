@@ -239,7 +239,10 @@ mod tests {
     fn an_observer_sees_each_interior_cell_once_and_no_ghost() {
         struct Sum(f64, usize);
         impl Observe<Two> for Sum {
-            fn row(&mut self, length: usize, get: impl Fn(usize) -> Two) {
+            fn admits(&self, _: Two) -> bool {
+                true
+            }
+            fn row(&mut self, _: bool, length: usize, get: impl Fn(usize) -> Two) {
                 self.1 += length;
                 self.0 += (0..length).map(|i| get(i).a).sum::<f64>();
             }

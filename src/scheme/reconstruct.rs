@@ -31,8 +31,9 @@ pub(super) fn reconstruct<'a>(scheme: &Scheme, cell: impl Fn(usize) -> &'a Strip
     }
 }
 
-/// Straight lines. Not inlined, here and below: as arguments the strips are known not to overlap.
-#[inline(never)]
+/// Straight lines. Here and below compiled for several widths of vectors, and not inlined: as arguments the strips are
+/// known not to overlap.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
 fn linear(cells: [&Strip; 4], low: &mut Strip, high: &mut Strip, limit: impl Fn(f64, f64) -> f64) {
     for i in 0..LANES {
         let [a, b, c, d] = cells.map(|cell| cell[i]);
@@ -64,7 +65,7 @@ impl Profile for WenoZ {
     }
 }
 
-#[inline(never)]
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
 fn quintic<P: Profile>(cells: [&Strip; 6], low: &mut Strip, high: &mut Strip) {
     for i in 0..LANES {
         let [a, b, c, d, e, f] = cells.map(|cell| cell[i]);

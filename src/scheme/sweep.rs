@@ -287,9 +287,9 @@ impl<L: ConservationLaw<N>, const N: usize> Pass<'_, L, N> {
             scatter(value, self.out, at, lanes, L::State::COMPONENTS);
             let (from, to) = (seen.start.max(start), seen.end.min(start + lanes));
             if from == start && to == start + LANES {
-                observe.row(LANES, |i| L::State::load(|c| value[c][i]));
+                show(observe, LANES, |i| L::State::load(|c| value[c][i]));
             } else if from < to {
-                observe.row(to - from, |i| L::State::load(|c| value[c][from - start + i]));
+                show(observe, to - from, |i| L::State::load(|c| value[c][from - start + i]));
             }
         }
     }
@@ -350,8 +350,9 @@ fn scatter<const N: usize>(strips: &Strips, block: &mut Block<f64, N>, at: usize
     }
 }
 
-/// The primitive variables of some cells. Not inlined, here and below: as arguments the strips are known not to overlap.
-#[inline(never)]
+/// The primitive variables of some cells. Here and below compiled for several widths of vectors, and not inlined: as
+/// arguments the strips are known not to overlap.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
 fn to_primitive<L: ConservationLaw<N>, const N: usize>(law: &L, u: &Strips, w: &mut Strips) {
     for i in 0..LANES {
         law.primitive(L::State::load(|c| u[c][i])).store(|c, x| w[c][i] = x);
@@ -359,7 +360,7 @@ fn to_primitive<L: ConservationLaw<N>, const N: usize>(law: &L, u: &Strips, w: &
 }
 
 /// Adds what flows in less what flows out, by the cell's length.
-#[inline(never)]
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
 fn gain(inflow: &Strip, outflow: &Strip, per_length: f64, rate: &mut Strip) {
     for i in 0..LANES {
         rate[i] += (inflow[i] - outflow[i]) * per_length;
@@ -367,7 +368,7 @@ fn gain(inflow: &Strip, outflow: &Strip, per_length: f64, rate: &mut Strip) {
 }
 
 /// Adds the law's source to the rates of some cells, which have `place` but for their x.
-#[inline(never)]
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
 fn add_source<L: ConservationLaw<N>, const N: usize>(
     law: &L,
     u: &Strips,
@@ -384,7 +385,7 @@ fn add_source<L: ConservationLaw<N>, const N: usize>(
 }
 
 /// Combines one component of some cells.
-#[inline(never)]
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
 fn mix(combine: &Combine, before: &Strip, u: &Strip, rate: &Strip, value: &mut Strip) {
     let Combine { keep, take, by, .. } = *combine;
     if keep == 1.0 && take == 0.0 {
@@ -401,6 +402,13 @@ fn mix(combine: &Combine, before: &Strip, u: &Strip, rate: &Strip, value: &mut S
             value[i] = (before[i] * keep + u[i] * take) + rate[i] * by;
         }
     }
+}
+
+/// Shows some cells of a row to whoever observes.
+#[inline(always)]
+fn show<S: Record>(observe: &mut impl Observe<S>, length: usize, get: impl Fn(usize) -> S) {
+    let admitted = (0..length).fold(true, |admitted, i| admitted & observe.admits(get(i)));
+    observe.row(admitted, length, get);
 }
 
 #[cfg(test)]
@@ -599,7 +607,10 @@ mod tests {
     fn the_value_before_comes_from_where_it_was_asked_for_and_the_observer_sees_the_interior() {
         struct Sum(f64, usize);
         impl Observe<f64> for Sum {
-            fn row(&mut self, length: usize, get: impl Fn(usize) -> f64) {
+            fn admits(&self, _: f64) -> bool {
+                true
+            }
+            fn row(&mut self, _: bool, length: usize, get: impl Fn(usize) -> f64) {
                 self.1 += length;
                 self.0 += (0..length).map(get).sum::<f64>();
             }

@@ -49,16 +49,13 @@ impl<'a, P: Physics<N>, const N: usize> Guard<'a, P, N> {
         self.seen
     }
 
-    #[inline(always)]
-    fn is_sound(&self, u: P::State) -> bool {
-        u.all_finite() & self.physics.admissible(u)
-    }
-
     /// Looks at all cells of a block's interior.
     pub(super) fn look(&mut self, block: &Block<<P::State as Record>::Scalar, N>) {
         let (plane, data) = (block.plane(), block.data());
         for row in block.rows(&block.interior()) {
-            self.row(row.len(), |i| P::State::load(|c| data[row.start + i + c * plane]));
+            let get = |i: usize| P::State::load(|c| data[row.start + i + c * plane]);
+            let admitted = (0..row.len()).fold(true, |admitted, i| admitted & self.admits(get(i)));
+            self.row(admitted, row.len(), get);
         }
     }
 
@@ -96,11 +93,13 @@ impl<'a, P: Physics<N>, const N: usize> Guard<'a, P, N> {
 
 impl<P: Physics<N>, const N: usize> Observe<P::State> for Guard<'_, P, N> {
     #[inline(always)]
-    fn row(&mut self, length: usize, get: impl Fn(usize) -> P::State) {
-        let mut sound = true;
-        for i in 0..length {
-            sound &= self.is_sound(get(i));
-        }
+    fn admits(&self, u: P::State) -> bool {
+        u.all_finite() & self.physics.admissible(u)
+    }
+
+    #[inline(always)]
+    fn row(&mut self, admitted: bool, length: usize, get: impl Fn(usize) -> P::State) {
+        let mut sound = admitted;
         if self.asks_timescale {
             let mut least = [f64::INFINITY; LANES];
             let mut take = |lane: usize, i: usize| {

@@ -5,6 +5,7 @@
 //! signature; the rooms above wrap it in their own words.
 #![allow(unsafe_code)]
 
+pub(crate) mod cache;
 pub(crate) mod files;
 pub(crate) mod hdf5;
 pub(crate) mod mpi;
