@@ -307,8 +307,6 @@ fn run_rows<
     for row in region.rows() {
         let (at, layer) = from.place(row);
         let (kept_at, to_at) = (kept.position(row), to.position(row));
-        let mut cell = row + shift;
-        let first = cell.0[0];
         if N == 3 && reach > 0 {
             let ahead = AHEAD.div_ceil(length) * from.stride[1];
             let next = at + ahead + from.layer(layer + reach);
@@ -318,11 +316,11 @@ fn run_rows<
                 }
             }
         }
-        // Along the only axis, cells are layers.
-        let (step, layer_step) = if N > 1 { (1, 0) } else { (0, 1) };
         let mut compute = |i: usize| {
-            cell.0[0] = first + i as i64;
-            let (at, layer) = (at + i * step, layer + i * layer_step);
+            let mut cell = row + shift;
+            cell.0[0] += i as i64;
+            // Along the only axis, cells are layers.
+            let (at, layer) = if N > 1 { (at + i, layer) } else { (at, layer + i) };
             let u = Stencil { data: source, at, layer, shape: from, reach, cell, lower, spacing };
             let k = Stencil { data: beside, at, layer, shape: from, reach, cell, lower, spacing };
             let before = match OLD {
@@ -345,9 +343,11 @@ fn run_rows<
             let mut start = 0;
             while start < length {
                 start = start.min(length - LANES);
+                let mut all = true;
                 for i in 0..LANES {
-                    admitted &= compute(start + i);
+                    all &= compute(start + i);
                 }
+                admitted &= all;
                 start += LANES;
             }
         } else {
