@@ -8,6 +8,9 @@
  * - While the planes fly, the inner ones are computed; the outer ones come last.
  * - Tiles in y, through all planes of a slab: three planes of a tile stay in the L2 cache, so that each value is read from
  *   beyond it once a sweep.
+ * - The plane above is fetched four rows ahead of its use. Without it one core waits for memory: at 128³ and 256³, in the best of
+ *   many steps, 1760 and 1070–1420 million updates a second instead of 2090 and 1670, with streaming stores 1530 and 1390
+ *   instead of 2690 and 2070 (EPYC of the fifth generation, other work on the machine).
  * - Rows are whole vectors, aligned to cache lines, and one line apart, so that planes do not fall on the same sets.
  *
  * Options: N STEPS [--stores plain|streaming] [--pages small|huge] [--tile ROWS]. Streaming stores go past the caches: a cell
@@ -38,13 +41,14 @@ enum { LANES = 2 };
 typedef double Lanes __attribute__((vector_size(8 * LANES), may_alias));
 typedef double Loose __attribute__((vector_size(8 * LANES), may_alias, aligned(8)));
 
-enum { LINE = 8 }; /* doubles in a cache line */
+enum { LINE = 8, AHEAD = 4 }; /* doubles in a cache line; rows between a fetch and its use */
 typedef enum { PLAIN, STREAMING } Stores;
 typedef enum { FIRST, INNER, LAST } Place; /* of a vector in its row */
 
-/* The five rows that a row of the result depends on, of the first field; field f lies f * field further. */
+/* The five rows that a row of the result depends on, and one to be fetched for later, of the first field; field f lies
+ * f * field further. */
 typedef struct {
-    const double *here, *south, *north, *below, *above;
+    const double *here, *south, *north, *below, *above, *ahead;
     long n, field;
 } Rows;
 
@@ -58,6 +62,7 @@ INLINE void store(double *to, Lanes value, Stores stores) {
 /* The sum of a cell's six neighbours in field f, for the cells from x on. */
 INLINE Lanes six(Rows r, int f, long x, Place place) {
     const long at = f * r.field + x;
+    __builtin_prefetch(r.ahead + at);
     Lanes left = load(r.here + at - 1), right = load(r.here + at + 1);
     if (place == FIRST) left[0] = r.here[at + r.n - 1];
     if (place == LAST) right[LANES - 1] = r.here[at + LANES - r.n];
@@ -84,7 +89,9 @@ INLINE void sweep_with(const Slab *s, const double *u, double *v, long z0, long 
             const double *above = s->ranks == 1 && z == top ? u : here + layer;
             for (long y = y_tile; y < y_end; y++) {
                 const long at = y * row, south = (y == 0 ? n - 1 : y - 1) * row, north = (y == n - 1 ? 0 : y + 1) * row;
-                const Rows r = {here + at, here + south, here + north, below + at, above + at, n, s->field};
+                /* At the end of a tile's plane it goes on with the next plane. */
+                const long later = y + AHEAD, ahead = later < y_end ? later * row : layer + (y_tile + later - y_end) * row;
+                const Rows r = {here + at, here + south, here + north, below + at, above + at, above + ahead, n, s->field};
                 double *next = v + z * layer + at;
                 UPDATE(r, next, 0, FIRST, stores);
                 for (long x = LANES; x < n - LANES; x += LANES) UPDATE(r, next, x, INNER, stores);

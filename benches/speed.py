@@ -51,7 +51,7 @@ def by_hand(sides, program, n, steps, ranks, threads, *words):
     return sides.opponent(program, n, steps, *words, ranks=ranks, threads=threads)["million_updates_per_second"]
 
 
-PLAIN = ("--stores", "plain", "--pages", "huge")
+PLAIN = ("--stores", "plain", "--pages", "small")
 STREAMING = ("--stores", "streaming", "--pages", "huge")
 
 
