@@ -22,10 +22,36 @@ class Failed(Exception):
 
 def command(words, **options):
     """Runs a command to its end; its output as text."""
-    done = subprocess.run([str(word) for word in words], text=True, capture_output=True, **options)
-    if done.returncode != 0:
-        raise Failed(f"{shlex.join(map(str, words))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
+    code, out = ended(words, **options)
+    if code != 0:
+        raise Failed(f"{shlex.join(map(str, words))} ended with {code}:\n{out}")
+    return out
+
+
+def ended(words, **options):
+    """Runs a command to its end, whatever that is; its code, and its output as text. Nothing of it outlives this call."""
+    child = subprocess.Popen([str(word) for word in words], text=True, start_new_session=True,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+    try:
+        out, _ = child.communicate()
+        return child.returncode, out
+    finally:
+        end_group(child)
+
+
+def end_group(child):
+    """Ends a child that leads a process group, and the group: politely, so that a launcher ends its ranks, then for good."""
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGTERM)
+        try:
+            child.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            pass
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    child.wait()
 
 
 def last_json(text):
@@ -108,7 +134,7 @@ class Sides:
     def seconds_of_mpirun(self, ranks, *words):
         """How long mpirun takes for a program, whatever comes of it."""
         begin = time.monotonic()
-        subprocess.run(["mpirun", "-n", str(ranks), *map(str, words)], capture_output=True)
+        ended(["mpirun", "-n", ranks, *words])
         return time.monotonic() - begin
 
 
@@ -163,16 +189,7 @@ def watched(words, environment, until, limit=300):
             time.sleep(0.002)
         raise Failed(f"{shlex.join(map(str, words))}: nothing came within {limit} s")
     finally:
-        try:
-            os.killpg(child.pid, signal.SIGTERM)
-            child.wait(timeout=20)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            pass
-        try:
-            os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        child.wait()
+        end_group(child)
 
 
 def heartbeats(directory):
