@@ -82,6 +82,8 @@ def run_row(row, sides, rounds):
             result = report.summary(case, measure(case, rounds, row.name))
             report.print_case(case, result, sys.stdout)
             outcome["cases"].append(result)
+        for note in dict.fromkeys(case["note"] for case in outcome["cases"] if case["note"]):
+            print(f"  {note}", flush=True)
     except Skipped as reason:
         outcome["skipped"] = str(reason)
         print(f"  skipped: {reason}", flush=True)

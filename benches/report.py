@@ -33,8 +33,9 @@ def machine():
     caches = []
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         if read(index / "type").strip() != "Instruction":
-            size = int(read(index / "size", "0K").strip().rstrip("K")) // 1
-            caches.append(f"L{read(index / 'level').strip()} {size // 1024} MiB" if size >= 1024 else f"L{read(index / 'level').strip()} {size} KiB")
+            size = int(read(index / "size").strip().rstrip("K") or 0)
+            level = read(index / "level").strip()
+            caches.append(f"L{level} {size // 1024} MiB" if size >= 1024 else f"L{level} {size} KiB")
     memory = re.search(r"MemTotal:\s+(\d+)", read("/proc/meminfo"))
     return {
         "cpu": cpu[1] if cpu else platform.processor() or "unknown",
@@ -110,8 +111,6 @@ def print_case(case, result, out):
     ratio = f"{result['median']:{sign}.3f}"
     line = COLUMNS.format("  " + case.label, number(result["ours"]), number(result["theirs"]), case.unit, ratio, spread, str(case.goal), verdict)
     print(line.rstrip(), file=out)
-    if case.note:
-        print(f"      {case.note}", file=out)
     out.flush()
 
 
@@ -125,7 +124,7 @@ def write_plot(path, results):
     for row in results["rows"]:
         cases = [case for case in row.get("cases", []) if not case["goal"].get("difference")]
         if cases:
-            lines.append((f"{row['work']} / {row['against']}", None))
+            lines.append((f"{row['work']}, against {row['against']}", None))
             lines += [(case["label"], case) for case in cases]
     if not lines:
         return False
@@ -135,7 +134,7 @@ def write_plot(path, results):
         value = max(value, 1e-9)
         return value / goal["least"] if "least" in goal else goal["most"] / value
 
-    left, width, step, top = 330, 560, 18, 44
+    left, width, step, top = 300, 560, 18, 44
     extremes = [beyond(case, case[key]) for _, case in lines if case for key in ("least", "most")]
     low = math.floor(2 * math.log2(min(0.5, *extremes))) / 2
     high = math.ceil(2 * math.log2(max(2.0, *extremes))) / 2
@@ -158,6 +157,8 @@ def write_plot(path, results):
     for index, (label, case) in enumerate(lines):
         y = top + step * index + 13
         if case is None:
+            # Above the grid, which it may reach into.
+            svg.append(f'<rect x="0" y="{y - 12}" width="{8 + 6.6 * len(label):.0f}" height="{step - 2}" fill="white"/>')
             svg.append(f'<text x="8" y="{y}" font-weight="bold">{escape(label)}</text>')
             continue
         svg.append(f'<text x="{left - 10}" y="{y}" text-anchor="end">{escape(label)}</text>')
