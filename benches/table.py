@@ -4,6 +4,8 @@ A row gives cases; a case has two sides, each of which measures once when called
 counts is the ratio (or the difference) of each pair.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Callable
 
