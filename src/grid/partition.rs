@@ -110,14 +110,6 @@ impl Partition {
     pub fn spare_ranks(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.ranks()).filter(|&rank| self.range(rank).is_empty())
     }
-
-    /// The cost of the dearest rank over the mean cost: 1 is perfect.
-    pub fn imbalance(&self, costs: &[f64]) -> f64 {
-        let costs = sound(costs);
-        let loads = (0..self.ranks()).map(|rank| costs[self.range(rank)].iter().sum::<f64>());
-        let (sum, most) = loads.fold((0.0, 0.0), |(sum, most): (f64, f64), load| (sum + load, most.max(load)));
-        most * self.ranks() as f64 / sum
-    }
 }
 
 /// The costs with every one that cannot be used replaced by the smallest that can.
