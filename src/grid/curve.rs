@@ -37,16 +37,14 @@ impl<const N: usize> Curve<N> {
     /// How many blocks the curve passes before this one.
     pub fn place(&self, block: [u32; N]) -> u32 {
         let (mut place, mut turn, mut lower) = (0, self.whole, [0; N]);
-        let mut is_full = false;
         for level in (0..self.levels).rev() {
-            let upper = block.map(|b| b >> level & 1);
-            let part = turn.part(upper);
-            is_full = is_full || self.is_full(lower, 2 << level);
-            place += match is_full {
+            let halves = self.halves(lower, level);
+            let part = turn.part((0..N).fold(0, |upper, a| upper | (block[a] >> level & 1) << a));
+            place += match are_full(&halves, level) {
                 true => part << (N as u32 * level),
-                false => (0..part).map(|before| self.within(half(lower, turn.upper(before), level), 1 << level)).sum(),
+                false => (0..part).map(|before| blocks(&halves, turn.upper(before))).sum(),
             };
-            lower = half(lower, upper, level);
+            (0..N).for_each(|a| lower[a] |= block[a] & 1 << level);
             turn = turn.into_part(part);
         }
         place
@@ -59,46 +57,53 @@ impl<const N: usize> Curve<N> {
     pub fn block(&self, mut place: u32) -> [u32; N] {
         assert!(place < self.total, "there is no block {place} on a curve through {:?} blocks", self.counts);
         let (mut turn, mut lower) = (self.whole, [0; N]);
-        let mut is_full = false;
         for level in (0..self.levels).rev() {
-            is_full = is_full || self.is_full(lower, 2 << level);
-            let mut part = if is_full { place >> (N as u32 * level) } else { 0 };
-            if is_full {
+            let halves = self.halves(lower, level);
+            let mut part = 0;
+            if are_full(&halves, level) {
+                part = place >> (N as u32 * level);
                 place -= part << (N as u32 * level);
             } else {
-                let blocks = |part| self.within(half(lower, turn.upper(part), level), 1 << level);
-                let mut here = blocks(part);
+                let mut here = blocks(&halves, turn.upper(part));
                 while place >= here {
                     place -= here;
                     part += 1;
-                    here = blocks(part);
+                    here = blocks(&halves, turn.upper(part));
                 }
             }
-            lower = half(lower, turn.upper(part), level);
+            let upper = turn.upper(part);
+            (0..N).for_each(|a| lower[a] |= (upper >> a & 1) << level);
             turn = turn.into_part(part);
         }
         lower
     }
 
-    /// How many blocks of a cube lie in the grid.
-    fn within(&self, lower: [u32; N], side: u32) -> u32 {
-        (0..N).map(|a| self.counts[a].saturating_sub(lower[a]).min(side)).product()
-    }
-
-    fn is_full(&self, lower: [u32; N], side: u32) -> bool {
-        (0..N).all(|a| lower[a] + side <= self.counts[a])
+    /// How far the grid reaches into the lower and the upper half of a cube of 2 · 2^level blocks, along each axis.
+    #[inline]
+    fn halves(&self, lower: [u32; N], level: u32) -> [[u32; 2]; N] {
+        std::array::from_fn(|a| {
+            let inside = self.counts[a].saturating_sub(lower[a]);
+            [inside.min(1 << level), inside.saturating_sub(1 << level).min(1 << level)]
+        })
     }
 }
 
-/// The lower corner of the half-cube that is the upper one along the axes where `upper` is 1.
-fn half<const N: usize>(lower: [u32; N], upper: [u32; N], level: u32) -> [u32; N] {
-    std::array::from_fn(|a| lower[a] + (upper[a] << level))
+/// Whether all blocks of a cube lie in the grid.
+#[inline]
+fn are_full<const N: usize>(halves: &[[u32; 2]; N], level: u32) -> bool {
+    halves.iter().all(|[_, upper]| *upper == 1 << level)
+}
+
+/// How many blocks of a half-cube lie in the grid; bit a of `upper` says whether it is the upper one along axis a.
+#[inline]
+fn blocks<const N: usize>(halves: &[[u32; 2]; N], upper: u32) -> u32 {
+    (0..N).map(|a| halves[a][(upper >> a & 1) as usize]).product()
 }
 
 /// How the curve runs through a cube: mirrored, and with its axes exchanged, so that it begins where it left the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Turn<const N: usize> {
-    axes: [usize; N],
+    axes: [u32; N],
     mirrored: [u32; N],
     /// The sum modulo 2 of all bits so far: Gray's code undone.
     odd: u32,
@@ -109,7 +114,7 @@ impl<const N: usize> Turn<N> {
         let mut axes = [0; N];
         let mut a = 0;
         while a < N {
-            axes[a] = a;
+            axes[a] = a as u32;
             a += 1;
         }
         Turn { axes, mirrored: [0; N], odd: 0 }
@@ -117,21 +122,21 @@ impl<const N: usize> Turn<N> {
 
     /// When the curve comes through a half-cube: after so many others.
     #[inline]
-    fn part(&self, upper: [u32; N]) -> u32 {
+    fn part(&self, upper: u32) -> u32 {
         let mut sum = self.odd;
         (0..N).fold(0, |part, i| {
-            sum ^= upper[self.axes[i]] ^ self.mirrored[i];
+            sum ^= upper >> self.axes[i] & 1 ^ self.mirrored[i];
             part << 1 | sum
         })
     }
 
     /// The half-cube that comes after so many others.
     #[inline]
-    fn upper(&self, part: u32) -> [u32; N] {
-        let (mut upper, mut before) = ([0; N], self.odd);
+    fn upper(&self, part: u32) -> u32 {
+        let (mut upper, mut before) = (0, self.odd);
         for i in 0..N {
             let sum = part >> (N - 1 - i) & 1;
-            upper[self.axes[i]] = sum ^ before ^ self.mirrored[i];
+            upper |= (sum ^ before ^ self.mirrored[i]) << self.axes[i];
             before = sum;
         }
         upper
