@@ -116,7 +116,10 @@ impl Crew {
             both().map(|(c, chunk)| checksum::of_block(header, c, chunk, &block_of(header, c, chunk))).collect();
         let verified = order.iter().map(|&rank| {
             let others = blocks((rank + (size / 2).max(1)) % size);
-            job.verify(files[rank], &others, &checksums, &watch, verify)
+            let components = 0..header.components.len();
+            let theirs = components.flat_map(|c| others.iter().map(move |&chunk| job.layout.entry(c, chunk)));
+            let theirs: Vec<u64> = theirs.map(|entry| checksums[entry]).collect();
+            job.verify(files[rank], &others, &theirs, &watch, verify)
         });
         verified.collect::<Vec<_>>().into_iter().collect::<Result<()>>()?;
         let costs = vec![1.0; header.blocks()];

@@ -36,7 +36,7 @@ pub(super) struct Opened {
     pub file: File,
     pub header: Header,
     pub layout: Layout,
-    /// The checksums of all blocks, component after component.
+    /// The checksums of all blocks, component after component; empty where another rank read the metadata.
     pub checksums: Vec<u64>,
     /// The costs of the blocks in the order of the chunks; empty where another rank read the metadata.
     pub costs: Vec<f64>,
@@ -67,10 +67,15 @@ impl Opened {
 
     /// Reads one block of one component and checks it.
     pub fn read_chunk(&self, component: usize, chunk: usize, bytes: &mut [u8]) -> Result<()> {
+        self.read_checked(component, chunk, self.checksums[self.layout.entry(component, chunk)], bytes)
+    }
+
+    /// Reads one block of one component and compares it with this checksum.
+    pub fn read_checked(&self, component: usize, chunk: usize, checksum: u64, bytes: &mut [u8]) -> Result<()> {
         read_chunk(&self.file, &self.layout, component, chunk, bytes)
             .map_err(|cause| Error::io("read the checkpoint", &self.path, &cause))?;
         let found = checksum::of_block(&self.header, component, chunk, bytes);
-        if found == self.checksums[self.layout.entry(component, chunk)] {
+        if found == checksum {
             return Ok(());
         }
         let cells = self.header.cells_of_chunk(chunk);

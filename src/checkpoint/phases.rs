@@ -124,7 +124,7 @@ impl Job {
 
     /// Reads blocks back, from the disk where the system allows, and compares them with their checksums.
     ///
-    /// `checksums` is the table of all blocks.
+    /// `checksums` has those of these blocks, component after component.
     pub fn verify(
         &self,
         file: &dyn DiskFile,
@@ -136,12 +136,13 @@ impl Job {
         file.forget_cached();
         let mut bytes = vec![0; self.layout.chunk_bytes as usize];
         for component in 0..self.layout.fields.len() {
-            for &chunk in chunks.iter().filter(|&&chunk| how.wants(self.header.step, chunk)) {
+            let blocks = chunks.iter().zip(&checksums[component * chunks.len()..]);
+            for (&chunk, &checksum) in blocks.filter(|&(&chunk, _)| how.wants(self.header.step, chunk)) {
                 watch.part(self)?;
                 file.read_whole(&mut bytes, self.layout.chunk(component, chunk).start)
                     .map_err(self.refused("read the checkpoint back"))?;
                 let found = checksum::of_block(&self.header, component, chunk, &bytes);
-                if found != checksums[self.layout.entry(component, chunk)] {
+                if found != checksum {
                     let name = &self.header.components[component].name;
                     let cells = self.header.cells_of_chunk(chunk);
                     return Err(Error::new(

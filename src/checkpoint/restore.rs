@@ -35,7 +35,10 @@ pub fn restore<T: Scalar, const N: usize>(
     let missing = || Error::new(Kind::Internal, "the field has not the blocks of its rank");
     communicator.vote(whole.then_some(()).ok_or_else(missing))?;
     let opened = share(communicator, path.as_ref())?;
-    communicator.vote(fill(&opened, tiling, field, tick))?;
+    let source = Source::new(&opened, tiling, field).map_err(|error| error.at_path(&opened.path));
+    let source = communicator.vote(source)?;
+    let checksums = hand_out(communicator, &opened, source.uses.keys())?;
+    communicator.vote(source.fill(&checksums, field, tick))?;
     Ok(opened.header)
 }
 
@@ -47,11 +50,6 @@ fn share(communicator: &Communicator, path: &Path) -> Result<Opened> {
         Err(error) => Err(error.clone().on_rank(0)),
     });
     let (header, layout): (Header, Layout) = communicator.broadcast::<Result<_>>(0, agreed)??;
-    let mut checksums = match &opened {
-        Some(Ok(opened)) => bytemuck::cast_slice(&opened.checksums).to_vec(),
-        _ => Vec::new(),
-    };
-    communicator.broadcast_bytes(0, &mut checksums)?;
     communicator.vote(match opened {
         Some(opened) => opened,
         None => File::open(path).map_err(|cause| Error::io("open the checkpoint", path, &cause)).map(|file| Opened {
@@ -59,43 +57,81 @@ fn share(communicator: &Communicator, path: &Path) -> Result<Opened> {
             file,
             header,
             layout,
-            checksums: bytemuck::pod_collect_to_vec(&checksums),
+            checksums: Vec::new(),
             costs: Vec::new(),
         }),
     })
 }
 
-/// Fills the blocks of one rank; needs no other.
-pub(super) fn fill<T: Scalar, const N: usize>(
+/// The most checksums that the ranks are shown at once: a mebibyte.
+const SHOWN_AT_ONCE: usize = 1 << 17;
+
+/// The checksums of some blocks, component after component, in the order of the blocks.
+///
+/// Rank 0, which has all of them, shows them piece by piece, and each rank keeps those that it will need: what a rank holds
+/// does not grow with the grid, and the file system is asked once.
+fn hand_out<'c>(
+    communicator: &Communicator,
     opened: &Opened,
-    tiling: &Tiling<N>,
-    field: &mut Field<T, N>,
-    tick: &dyn Fn(),
-) -> Result<()> {
-    let header = &opened.header;
-    check_same_shape(header, tiling, field).map_err(|error| error.at_path(&opened.path))?;
-    let others = (header.block != tiling.shape()).then(|| header.tiling::<N>()).transpose()?;
-    let stored = others.as_ref().unwrap_or(tiling);
-    // Each stored block is read once, in the order of the file, and serves all blocks here that share cells with it.
-    let mut uses = BTreeMap::<usize, Vec<usize>>::new();
-    for (index, block) in field.blocks().iter().enumerate() {
-        for id in stored.blocks_overlapping(&block.interior()) {
-            uses.entry(stored.chunk(id)).or_default().push(index);
+    chunks: impl Iterator<Item = &'c usize> + Clone,
+) -> Result<Vec<u64>> {
+    let (blocks, mut kept) = (opened.layout.chunks as usize, Vec::new());
+    for component in 0..opened.header.components.len() {
+        let mut wanted = chunks.clone().peekable();
+        for first in (0..blocks).step_by(SHOWN_AT_ONCE) {
+            let past = blocks.min(first + SHOWN_AT_ONCE);
+            let entries = opened.layout.entry(component, first)..opened.layout.entry(component, past);
+            let all = communicator.is_root().then(|| bytemuck::cast_slice(&opened.checksums[entries]).to_vec());
+            let mut shown = all.unwrap_or_default();
+            communicator.broadcast_bytes(0, &mut shown)?;
+            while let Some(&chunk) = wanted.next_if(|&&chunk| chunk < past) {
+                kept.push(bytemuck::pod_read_unaligned(&shown[8 * (chunk - first)..][..8]));
+            }
         }
     }
-    let shape = stored.shape();
-    let mut numbers = vec![T::default(); shape.iter().product()];
-    for component in 0..header.components.len() {
-        for (&chunk, indices) in &uses {
+    Ok(kept)
+}
+
+/// What a rank reads of a checkpoint.
+struct Source<'o, const N: usize> {
+    opened: &'o Opened,
+    /// The blocks of the file.
+    stored: Tiling<N>,
+    /// For each of its chunks that is read, the places of the blocks here that share cells with it: each is read once, in the
+    /// order of the file.
+    uses: BTreeMap<usize, Vec<usize>>,
+}
+
+impl<'o, const N: usize> Source<'o, N> {
+    fn new<T: Scalar>(opened: &'o Opened, tiling: &Tiling<N>, field: &Field<T, N>) -> Result<Self> {
+        check_same_shape(&opened.header, tiling, field)?;
+        let stored = opened.header.tiling::<N>()?;
+        let mut uses = BTreeMap::<usize, Vec<usize>>::new();
+        for (index, block) in field.blocks().iter().enumerate() {
+            for id in stored.blocks_overlapping(&block.interior()) {
+                uses.entry(stored.chunk(id)).or_default().push(index);
+            }
+        }
+        Ok(Source { opened, stored, uses })
+    }
+
+    /// Fills the blocks of this rank; needs no other.
+    fn fill<T: Scalar>(&self, checksums: &[u64], field: &mut Field<T, N>, tick: &dyn Fn()) -> Result<()> {
+        let Source { opened, stored, uses } = self;
+        let shape = stored.shape();
+        let mut numbers = vec![T::default(); shape.iter().product()];
+        let reads = (0..opened.header.components.len())
+            .flat_map(|component| uses.iter().map(move |(&chunk, indices)| (component, chunk, indices)));
+        for ((component, chunk, indices), &checksum) in reads.zip(checksums) {
             tick();
-            opened.read_chunk(component, chunk, bytemuck::cast_slice_mut(&mut numbers))?;
+            opened.read_checked(component, chunk, checksum, bytemuck::cast_slice_mut(&mut numbers))?;
             let region = stored.region(stored.block_of_chunk(chunk));
             for &index in indices {
                 copy_common(&numbers, region, shape, component, &mut field.blocks_mut()[index]);
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Copies the cells that a stored block has in common with a block's interior, row by row.

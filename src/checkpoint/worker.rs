@@ -16,10 +16,10 @@ use crate::field::Scalar;
 
 /// What the thread is told to do next.
 pub(super) enum Order {
-    /// Phase 2: read these blocks back. The tables have the checksums and costs of all blocks.
-    Verify { chunks: Vec<usize>, checksums: Vec<u64>, costs: Vec<f64> },
-    /// Phase 3 on rank 0: seal, rename, and remove what is too old.
-    Commit,
+    /// Phase 2: read these blocks back, whose checksums follow component after component.
+    Verify { chunks: Vec<usize>, checksums: Vec<u64> },
+    /// Phase 3 on rank 0, which has the checksums and costs of all blocks: seal, rename, and remove what is too old.
+    Commit { checksums: Vec<u64>, costs: Vec<f64> },
     /// Phase 3 on the others.
     Rest,
 }
@@ -160,17 +160,15 @@ fn work<T: Scalar>(
     let watch = Watch::new(&progress.stop, settings.tick.as_ref());
     job.write(file, &staging.chunks, bytemuck::cast_slice(&staging.numbers), &watch)?;
     progress.set(Ok(1));
-    let (mut all_checksums, mut all_costs) = (Vec::new(), Vec::new());
     while let Ok(order) = orders.recv() {
         match order {
-            Order::Verify { chunks, checksums, costs } => {
+            Order::Verify { chunks, checksums } => {
                 job.verify(file, &chunks, &checksums, &watch, settings.verify)?;
-                (all_checksums, all_costs) = (checksums, costs);
                 progress.set(Ok(2));
             }
-            Order::Commit => {
+            Order::Commit { checksums, costs } => {
                 let created = created.as_ref().expect("the rank that created the file commits it");
-                job.commit(&System, created, &all_checksums, &all_costs, settings.fence.as_ref())?;
+                job.commit(&System, created, &checksums, &costs, settings.fence.as_ref())?;
                 let (step, keep, fence) = (job.header.step, settings.keep, settings.fence.as_ref());
                 if let Err(error) = store::retain_on(&System, &settings.directory, step, keep, past, fence) {
                     log::warn!("{error}");

@@ -77,9 +77,9 @@ pub enum Outcome {
 ///
 /// # Memory
 /// The staging copy of one checkpoint: the bytes of this rank's blocks, once, which are kept from the first checkpoint on for
-/// the next; and while one is verified and sealed, one block, and the checksums and costs of all blocks of all ranks, on
-/// rank 0 with the metadata once more. A second
-/// checkpoint cannot begin before the first has ended, however slow the disk is.
+/// the next; while one is verified, one block, and the checksums of the blocks of another rank; and on rank 0, until it is
+/// sealed, the checksums and costs of all blocks of all ranks, and the metadata once more. A second checkpoint cannot begin
+/// before the first has ended, however slow the disk is.
 pub struct Writer<T> {
     settings: Settings,
     past: Past,
@@ -106,7 +106,26 @@ enum Work<T> {
     /// Nothing: the file could not be created.
     Failed(Error),
     /// A thread, with what the other ranks will ask of this one.
-    Running { worker: Worker<T>, job: Arc<Job>, summary: Vec<u64> },
+    Running { worker: Worker<T>, job: Arc<Job>, summary: Vec<u64>, circle: Circle },
+}
+
+/// Who reads whose blocks back: ranks far away, which are on other nodes where there are several.
+#[derive(Debug, Clone, Copy)]
+struct Circle {
+    /// Whose blocks this rank reads back, and how many they are.
+    other: usize,
+    blocks: usize,
+    /// Who reads back those of this rank.
+    reader: usize,
+}
+
+impl Circle {
+    fn of(communicator: &Communicator, partition: &Partition) -> Self {
+        let (rank, size) = (communicator.rank(), communicator.size());
+        let far = size / 2;
+        let other = (rank + far) % size;
+        Circle { other, blocks: partition.range(other).len(), reader: (rank + size - far) % size }
+    }
 }
 
 impl<T: Scalar> Writer<T> {
@@ -174,7 +193,8 @@ impl<T: Scalar> Writer<T> {
                 let job = Arc::new(job);
                 let settings = Settings { verify, ..self.settings.clone() };
                 let worker = Worker::start(job.clone(), created_here, staging, settings, self.past.clone());
-                (job.layout.length, Work::Running { worker, job, summary })
+                let circle = Circle::of(communicator, partition);
+                (job.layout.length, Work::Running { worker, job, summary, circle })
             }
         };
         let stall = started.elapsed();
@@ -212,11 +232,10 @@ impl<T: Scalar> Writer<T> {
         if pending.phase == 3 {
             return Ok(self.complete());
         }
-        if let Work::Running { worker, job, summary } = &pending.work {
+        if let Work::Running { worker, job, summary, circle } = &mut pending.work {
             worker.order(match pending.phase {
-                1 => verification(communicator, job, summary)?,
-                _ if communicator.is_root() => Order::Commit,
-                _ => Order::Rest,
+                1 => verification(communicator, job, summary, *circle)?,
+                _ => sealing(communicator, job, std::mem::take(summary))?,
             });
         }
         pending.phase += 1;
@@ -307,17 +326,29 @@ fn summarise<T: Scalar, const N: usize>(
     chunks.chain(costs.iter().map(|(_, cost)| cost.to_bits())).chain(staging.checksums.iter().copied()).collect()
 }
 
-/// Puts the ranks' summaries together and chooses whose blocks this rank reads back: those of one far away, which is on
-/// another node where there are several.
-fn verification(communicator: &Communicator, job: &Job, summary: &[u64]) -> Result<Order> {
-    let (size, layout) = (communicator.size(), &job.layout);
+/// Learns what this rank reads back.
+fn verification(communicator: &Communicator, job: &Job, summary: &[u64], circle: Circle) -> Result<Order> {
+    let components = job.layout.fields.len();
+    let words = circle.blocks * (2 + components);
+    let theirs = communicator.pass(summary, circle.reader, circle.other, words)?;
+    let (chunks, checksums) = (&theirs[..circle.blocks], &theirs[2 * circle.blocks..]);
+    Ok(Order::Verify { chunks: chunks.iter().map(|&chunk| chunk as usize).collect(), checksums: checksums.to_vec() })
+}
+
+/// Puts the ranks' summaries together on rank 0, which seals the file.
+fn sealing(communicator: &Communicator, job: &Job, summary: Vec<u64>) -> Result<Order> {
+    let summaries = communicator.gather_bytes(0, bytemuck::cast_slice(&summary))?;
+    let order = summaries.map_or(Ok(Order::Rest), |summaries| commission(job, &summaries));
+    communicator.vote(order)
+}
+
+fn commission(job: &Job, summaries: &[Vec<u8>]) -> Result<Order> {
+    let layout = &job.layout;
     let components = layout.fields.len();
-    let summaries = communicator.all_gather_bytes(bytemuck::cast_slice(summary))?;
-    let other = (communicator.rank() + (size / 2).max(1)) % size;
-    let (mut chunks, mut seen) = (Vec::new(), 0);
+    let mut seen = 0;
     let mut checksums = vec![0; layout.entries()];
     let mut costs = vec![0.0; layout.chunks as usize];
-    for (rank, summary) in summaries.iter().enumerate() {
+    for summary in summaries {
         let words: Vec<u64> = bytemuck::pod_collect_to_vec(summary);
         let count = words.len() / (2 + components);
         let (own, rest) = words.split_at(count);
@@ -329,12 +360,9 @@ fn verification(communicator: &Communicator, job: &Job, summary: &[u64]) -> Resu
             }
         }
         seen += count;
-        if rank == other {
-            chunks = own.iter().map(|&chunk| chunk as usize).collect();
-        }
     }
     if seen as u64 != layout.chunks {
         return Err(Error::new(Kind::Internal, format!("the ranks staged {seen} of {} blocks", layout.chunks)));
     }
-    Ok(Order::Verify { chunks, checksums, costs })
+    Ok(Order::Commit { checksums, costs })
 }

@@ -1,8 +1,10 @@
 //! `PROGRAM plan`: what a case would need, before anything runs.
 
+use std::ops::Add;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::program::Make;
@@ -10,6 +12,7 @@ use super::show;
 use crate::config::Source;
 use crate::error::Result;
 use crate::field::Record;
+use crate::grid::Partition;
 use crate::sim::{Layout, Program};
 
 /// Print how a case would be decomposed, and what it needs; nothing runs, and no MPI is needed.
@@ -59,6 +62,9 @@ struct Plan {
     memory_bytes: u64,
     staging_bytes_a_rank: [u64; 2],
     halo_bytes_a_rank: [u64; 2],
+    halo_bytes: u64,
+    messages_a_rank: [usize; 2],
+    messages: usize,
     checkpoint_bytes: u64,
     /// What node-local checkpoints take on all nodes together at most, and where.
     local: Option<(u64, PathBuf)>,
@@ -72,8 +78,8 @@ pub(super) fn run<P: Program<N>, const N: usize>(args: &Args, source: &Source, m
     let layout = Layout::<N>::new(&case, &program)?;
     let ranks = args.ranks as usize;
     let partition = layout.partition(ranks, None)?;
-    let cells: Vec<f64> = layout.tiling.ids().map(|id| layout.tiling.region(id).volume() as f64).collect();
-    let cells_of = |rank: usize| partition.blocks(rank).map(|id| layout.tiling.region(id).volume()).sum::<usize>();
+    let loads = (0..ranks).into_par_iter().map(|rank| Load::of(&layout, &partition, rank));
+    let Sum { least, most, all } = loads.map(Sum::of_one).reduce_with(Sum::and).expect("there is a rank");
     let plan = Plan {
         title: case.title.clone(),
         cells: case.cells.clone(),
@@ -86,18 +92,21 @@ pub(super) fn run<P: Program<N>, const N: usize>(args: &Args, source: &Source, m
         ranks,
         threads: case.run.threads,
         spare_ranks: partition.spare_ranks().count(),
-        blocks_a_rank: extremes(ranks, |rank| partition.range(rank).len()),
-        cells_a_rank: extremes(ranks, cells_of),
-        memory_bytes_a_rank: extremes(ranks, |rank| layout.bytes_of(&partition, rank)),
-        staging_bytes_a_rank: extremes(ranks, |rank| layout.staging_bytes_of(&partition, rank)),
-        memory_bytes: (0..ranks).map(|rank| layout.bytes_of(&partition, rank)).sum(),
-        halo_bytes_a_rank: extremes(ranks, |rank| layout.halo_bytes_of(&partition, rank)),
+        blocks_a_rank: [least.blocks, most.blocks],
+        cells_a_rank: [least.cells, most.cells],
+        memory_bytes_a_rank: [least.memory, most.memory],
+        staging_bytes_a_rank: [least.staging, most.staging],
+        memory_bytes: all.memory,
+        halo_bytes_a_rank: [least.halo, most.halo],
+        halo_bytes: all.halo,
+        messages_a_rank: [least.messages, most.messages],
+        messages: all.messages,
         checkpoint_bytes: layout.checkpoint_bytes(),
         local: case.checkpoint.local.as_ref().map(|local| {
             // Each twice, and one more while it is being taken.
             (2 * (local.keep as u64 + 1) * layout.checkpoint_bytes(), local.directory.clone())
         }),
-        imbalance: partition.imbalance(&cells),
+        imbalance: most.cells as f64 * ranks as f64 / all.cells as f64,
     };
     if args.json {
         show::json(&plan)?;
@@ -107,10 +116,61 @@ pub(super) fn run<P: Program<N>, const N: usize>(args: &Args, source: &Source, m
     Ok(ExitCode::SUCCESS)
 }
 
-/// The smallest and the largest value over all ranks.
-fn extremes<T: Copy + Ord>(ranks: usize, of: impl Fn(usize) -> T) -> [T; 2] {
-    let first = of(0);
-    (1..ranks).map(of).fold([first, first], |[least, most], value| [least.min(value), most.max(value)])
+/// What one rank has to do and to hold.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    blocks: usize,
+    cells: usize,
+    memory: u64,
+    staging: u64,
+    halo: u64,
+    messages: usize,
+}
+
+impl Load {
+    fn of<const N: usize>(layout: &Layout<N>, partition: &Partition, rank: usize) -> Self {
+        let halo = layout.halo_of(partition, rank);
+        Load {
+            blocks: partition.range(rank).len(),
+            cells: partition.blocks(rank).map(|id| layout.tiling.region(id).volume()).sum(),
+            memory: layout.bytes_of(partition, rank),
+            staging: layout.staging_bytes_of(partition, rank),
+            halo: halo.bytes,
+            messages: halo.messages,
+        }
+    }
+
+    fn with(self, other: Self, int: fn(usize, usize) -> usize, bytes: fn(u64, u64) -> u64) -> Self {
+        Load {
+            blocks: int(self.blocks, other.blocks),
+            cells: int(self.cells, other.cells),
+            memory: bytes(self.memory, other.memory),
+            staging: bytes(self.staging, other.staging),
+            halo: bytes(self.halo, other.halo),
+            messages: int(self.messages, other.messages),
+        }
+    }
+}
+
+/// The least and the most of some ranks' loads, and all of them together: what is kept of them, however many they are.
+struct Sum {
+    least: Load,
+    most: Load,
+    all: Load,
+}
+
+impl Sum {
+    fn of_one(load: Load) -> Self {
+        Sum { least: load, most: load, all: load }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Sum {
+            least: self.least.with(other.least, usize::min, u64::min),
+            most: self.most.with(other.most, usize::max, u64::max),
+            all: self.all.with(other.all, usize::add, u64::add),
+        }
+    }
 }
 
 fn describe(plan: &Plan) -> String {
@@ -132,7 +192,14 @@ fn describe(plan: &Plan) -> String {
             "staging a rank",
             format!("{} besides, to write a checkpoint from while it computes", bytes(plan.staging_bytes_a_rank)),
         ),
-        ("halo a rank", format!("{} received in an exchange", bytes(plan.halo_bytes_a_rank))),
+        (
+            "halo a rank",
+            format!(
+                "{} received in an exchange, in {} messages",
+                bytes(plan.halo_bytes_a_rank),
+                span(plan.messages_a_rank.map(|n| n.to_string()))
+            ),
+        ),
         ("checkpoint", show::bytes(plan.checkpoint_bytes)),
     ];
     if let Some((bytes, directory)) = &plan.local {

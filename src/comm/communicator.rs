@@ -1,6 +1,7 @@
 //! The ranks of a run, and how bytes and values travel between all of them.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytemuck::Pod;
 use serde::Serialize;
@@ -117,6 +118,18 @@ impl Communicator {
     /// If MPI fails.
     pub fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
         Ok(self.inner.gather(None, bytes)?.expect("without a root every rank gathers"))
+    }
+
+    /// Passes words on in a circle of ranks: to one of them, and `count` others from one that passes them here.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// If MPI fails.
+    pub(crate) fn pass(&self, words: &[u64], to: usize, from: usize, count: usize) -> Result<Vec<u64>> {
+        let outgoing = Some((to, Arc::new(words.to_vec())));
+        let parcels = mpi::Parcels::start(&self.inner, outgoing, vec![(from, vec![0; count])])?;
+        Ok(parcels.receive()?.into_iter().flatten().collect())
     }
 
     /// Sends to each rank a list of its own, `parts[rank]`, and returns the lists that all ranks sent here, in their order.

@@ -20,6 +20,7 @@
 
 mod axis;
 mod boundary;
+mod curve;
 mod domain;
 mod partition;
 pub mod random;

@@ -2,13 +2,25 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::BlockId;
 
 /// A cut of the space-filling curve into one stretch of blocks a rank; a rank's stretch may be empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Partition {
-    /// Rank r owns the blocks from `cuts[r]`, included, to `cuts[r + 1]`, excluded.
-    cuts: Vec<u32>,
+///
+/// # Memory
+/// None to speak of where all blocks cost the same, as then the cuts follow from the numbers of blocks and ranks; else
+/// 4 bytes a rank.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition(Cuts);
+
+/// Where the curve is cut: rank r owns the blocks from cut r, included, to cut r + 1, excluded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Cuts {
+    /// The first ranks own as many blocks as the dearest rank has to, as long as one is left for each later rank.
+    Even { blocks: u32, ranks: u32 },
+    /// Wherever the costs ask for.
+    Listed(Vec<u32>),
 }
 
 impl Partition {
@@ -21,8 +33,11 @@ impl Partition {
     /// # Panics
     /// If `ranks` is 0.
     pub fn by_cost(costs: &[f64], ranks: usize) -> Self {
-        assert!(ranks > 0, "a partition needs at least one rank");
         let costs = sound(costs);
+        if costs.windows(2).all(|pair| pair[0] == pair[1]) {
+            return Self::even(costs.len(), ranks);
+        }
+        assert!(ranks > 0, "a partition needs at least one rank");
         let total: f64 = costs.iter().sum();
         let dearest = costs.iter().copied().fold(0.0, f64::max);
         let (mut low, mut high) = (dearest.max(total / ranks as f64), total.max(dearest));
@@ -38,40 +53,62 @@ impl Partition {
         }
         // Rounding may hide the last feasible limit: a little slack always finds one.
         let cuts = cut(&costs, ranks, high).or_else(|| cut(&costs, ranks, high * (1.0 + 1e-9) + f64::MIN_POSITIVE));
-        Partition { cuts: cuts.expect("one stretch can always hold what all blocks cost together") }
+        Partition(Cuts::Listed(cuts.expect("one stretch can always hold what all blocks cost together")))
+    }
+
+    /// The same cut for blocks that all cost the same, without a list of anything.
+    ///
+    /// # Panics
+    /// If `ranks` is 0.
+    pub fn even(blocks: usize, ranks: usize) -> Self {
+        assert!(ranks > 0, "a partition needs at least one rank");
+        Partition(Cuts::Even { blocks: blocks as u32, ranks: ranks as u32 })
     }
 
     /// The number of ranks.
     pub fn ranks(&self) -> usize {
-        self.cuts.len() - 1
+        match &self.0 {
+            Cuts::Even { ranks, .. } => *ranks as usize,
+            Cuts::Listed(cuts) => cuts.len() - 1,
+        }
     }
 
     /// The rank that owns a block.
     pub fn owner(&self, id: BlockId) -> usize {
-        self.cuts.partition_point(|&cut| cut <= id.0) - 1
+        match &self.0 {
+            &Cuts::Even { blocks, ranks } => {
+                let single = (id.0 + ranks.min(blocks)).saturating_sub(blocks);
+                (id.0 / blocks.div_ceil(ranks)).max(single) as usize
+            }
+            Cuts::Listed(cuts) => cuts.partition_point(|&cut| cut <= id.0) - 1,
+        }
+    }
+
+    /// The first block that is no longer of the ranks before this one.
+    fn cut(&self, rank: usize) -> u32 {
+        match &self.0 {
+            Cuts::Listed(cuts) => cuts[rank],
+            &Cuts::Even { blocks, ranks } => {
+                let owners = ranks.min(blocks);
+                let rank = owners.min(rank as u32);
+                (rank * blocks.div_ceil(ranks)).min(blocks - (owners - rank))
+            }
+        }
     }
 
     /// The places on the curve of a rank's blocks.
     pub fn range(&self, rank: usize) -> Range<usize> {
-        self.cuts[rank] as usize..self.cuts[rank + 1] as usize
+        self.cut(rank) as usize..self.cut(rank + 1) as usize
     }
 
     /// The blocks of a rank along the curve.
     pub fn blocks(&self, rank: usize) -> impl ExactSizeIterator<Item = BlockId> + use<> {
-        (self.cuts[rank]..self.cuts[rank + 1]).map(BlockId)
+        (self.cut(rank)..self.cut(rank + 1)).map(BlockId)
     }
 
     /// The ranks that own no block.
     pub fn spare_ranks(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.ranks()).filter(|&rank| self.range(rank).is_empty())
-    }
-
-    /// The cost of the dearest rank over the mean cost: 1 is perfect.
-    pub fn imbalance(&self, costs: &[f64]) -> f64 {
-        let costs = sound(costs);
-        let loads = (0..self.ranks()).map(|rank| costs[self.range(rank)].iter().sum::<f64>());
-        let (sum, most) = loads.fold((0.0, 0.0), |(sum, most): (f64, f64), load| (sum + load, most.max(load)));
-        most * self.ranks() as f64 / sum
     }
 }
 
@@ -137,6 +174,22 @@ mod tests {
                 let owner = partition.owner(BlockId(block as u32));
                 prop_assert!(partition.range(owner).contains(&block));
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_of_equal_cost_are_cut_by_formula_as_they_are_by_cost(blocks in 1usize..200, ranks in 1usize..250) {
+            let even = Partition::even(blocks, ranks);
+            let listed = cut(&vec![1.0; blocks], ranks, blocks.div_ceil(ranks) as f64).unwrap();
+            prop_assert_eq!(even.ranks(), ranks);
+            for rank in 0..ranks {
+                prop_assert_eq!(even.range(rank), listed[rank] as usize..listed[rank + 1] as usize);
+            }
+            for id in (0..blocks).map(|block| BlockId(block as u32)) {
+                prop_assert_eq!(even.owner(id), Partition(Cuts::Listed(listed.clone())).owner(id));
+            }
+            prop_assert_eq!(Partition::by_cost(&vec![0.1; blocks], ranks), even);
         }
     }
 

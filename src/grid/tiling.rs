@@ -1,5 +1,6 @@
 //! The grid cut into equal blocks along a space-filling curve, and who borders on whom.
 
+use super::curve::Curve;
 use super::{Axis, Cell, Grid, Offset, Region};
 use crate::error::{Error, Result};
 
@@ -35,17 +36,20 @@ pub struct GhostPiece<const N: usize> {
     pub shift: Offset<N>,
 }
 
-/// The most blocks that a grid may be cut into: beyond it the bookkeeping outweighs the cells.
-const MOST_BLOCKS: usize = 1 << 22;
+/// The most blocks that a grid may be cut into: sixteen for each of a million ranks. Beyond it, the tables of one checkpoint
+/// and the costs, which rank 0 has of all blocks, outweigh its cells.
+const MOST_BLOCKS: usize = 1 << 24;
 
 /// A grid cut into blocks of equal shape; the last block along an axis may be smaller.
+///
+/// # Memory
+/// The same few words for any number of blocks: what lies where is computed.
 #[derive(Debug, Clone)]
 pub struct Tiling<const N: usize> {
     grid: Grid<N>,
     shape: [usize; N],
     counts: [usize; N],
-    curve: Vec<[u32; N]>,
-    place: Vec<BlockId>,
+    curve: Curve<N>,
 }
 
 impl<const N: usize> Tiling<N> {
@@ -66,13 +70,8 @@ impl<const N: usize> Tiling<N> {
             return Err(Error::case(format!("blocks of {shape:?} cells cut the grid of {cells:?} into {total} blocks; at most {MOST_BLOCKS} can be managed"))
                 .hint(format!("use blocks of {:?} cells, the default for this grid", Self::default_shape(&grid))));
         }
-        let mut curve: Vec<[u32; N]> = (0..total).map(|chunk| Self::coordinates_of_chunk(&counts, chunk)).collect();
-        curve.sort_by_cached_key(|&block| hilbert(block));
-        let mut place = vec![BlockId(0); total];
-        for (id, block) in curve.iter().enumerate() {
-            place[Self::chunk_of_coordinates(&counts, block)] = BlockId(id as u32);
-        }
-        Ok(Tiling { grid, shape, counts, curve, place })
+        let curve = Curve::new(counts.map(|n| n as u32));
+        Ok(Tiling { grid, shape, counts, curve })
     }
 
     /// A good block shape for a grid: a function of the grid alone, never of the number of ranks.
@@ -120,27 +119,27 @@ impl<const N: usize> Tiling<N> {
 
     /// The number of all blocks.
     pub fn len(&self) -> usize {
-        self.curve.len()
+        self.curve.len() as usize
     }
 
     /// Whether there are no blocks; never, since no grid is empty.
     pub fn is_empty(&self) -> bool {
-        self.curve.is_empty()
+        self.len() == 0
     }
 
     /// All blocks along the curve.
     pub fn ids(&self) -> impl ExactSizeIterator<Item = BlockId> + use<N> {
-        (0..self.curve.len() as u32).map(BlockId)
+        (0..self.curve.len()).map(BlockId)
     }
 
     /// The address of a block.
     pub fn key(&self, id: BlockId) -> BlockKey<N> {
-        BlockKey { level: 0, coordinates: self.curve[id.index()] }
+        BlockKey { level: 0, coordinates: self.curve.block(id.0) }
     }
 
     /// The cells of a block, without ghosts.
     pub fn region(&self, id: BlockId) -> Region<N> {
-        let block = self.curve[id.index()];
+        let block = self.curve.block(id.0);
         let lower = std::array::from_fn(|a| block[a] as i64 * self.shape[a] as i64);
         let upper = std::array::from_fn(|a| lower[a] + self.shape[a] as i64);
         Region::new(lower, upper).intersect(&self.grid.region())
@@ -157,12 +156,18 @@ impl<const N: usize> Tiling<N> {
 
     /// The block's place in a file: chunks are counted row by row, x fastest.
     pub fn chunk(&self, id: BlockId) -> usize {
-        Self::chunk_of_coordinates(&self.counts, &self.curve[id.index()])
+        let block = self.curve.block(id.0);
+        (0..N).rev().fold(0, |chunk, a| chunk * self.counts[a] + block[a] as usize)
     }
 
     /// The block at a place in a file.
     pub fn block_of_chunk(&self, chunk: usize) -> BlockId {
-        self.place[chunk]
+        let mut rest = chunk;
+        self.id_at(std::array::from_fn(|a| {
+            let coordinate = rest % self.counts[a];
+            rest /= self.counts[a];
+            coordinate as u32
+        }))
     }
 
     /// The blocks that share cells with a region of the grid; cells outside the grid count for nothing.
@@ -218,20 +223,7 @@ impl<const N: usize> Tiling<N> {
     }
 
     fn id_at(&self, coordinates: [u32; N]) -> BlockId {
-        self.place[Self::chunk_of_coordinates(&self.counts, &coordinates)]
-    }
-
-    fn chunk_of_coordinates(counts: &[usize; N], block: &[u32; N]) -> usize {
-        (0..N).rev().fold(0, |chunk, a| chunk * counts[a] + block[a] as usize)
-    }
-
-    fn coordinates_of_chunk(counts: &[usize; N], chunk: usize) -> [u32; N] {
-        let mut rest = chunk;
-        std::array::from_fn(|a| {
-            let coordinate = rest % counts[a];
-            rest /= counts[a];
-            coordinate as u32
-        })
+        BlockId(self.curve.place(coordinates))
     }
 }
 
@@ -242,15 +234,6 @@ struct Span {
     upper: i64,
     block: u32,
     shift: isize,
-}
-
-/// The place of a block on the Hilbert curve through the smallest cube of a power of two that holds all blocks.
-fn hilbert<const N: usize>(block: [u32; N]) -> u128 {
-    match N {
-        1 => block[0] as u128,
-        2 => lindel::hilbert_encode([block[0], block[1]]) as u128,
-        _ => lindel::hilbert_encode([block[0], block[1], block[2]]),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! How a rank shows that it lives and moves: a thread that beats four times a second, whatever the rank itself does.
 //!
-//! The rank's own part is a few relaxed stores. The thread writes them down, looks for a stop request, and ends the
+//! The rank's own part is a few relaxed stores. The thread writes them down, on rank 0 looks for a stop request, and ends the
 //! process when the supervisor that asked for it is dead, so that no rank outlives its attempt.
 
 use std::fs::{File, OpenOptions};
@@ -175,7 +175,7 @@ impl Beater {
             if leaving {
                 return;
             }
-            if self.run.stop_request().exists() || self.run.stop_request_to(self.orders.attempt).exists() {
+            if self.is_asked_to_stop() {
                 self.stop.store(true, Relaxed);
             }
             if self.orders.supervisor_is_gone() {
@@ -185,6 +185,12 @@ impl Beater {
             // A wake-up without a cause only makes one beat come early.
             std::thread::park_timeout(BEAT);
         }
+    }
+
+    /// Rank 0 looks for all, who hear of it where they meet: many thousands that look four times a second are more than the
+    /// file system that they share answers.
+    fn is_asked_to_stop(&self) -> bool {
+        self.rank == 0 && (self.run.stop_request().exists() || self.run.stop_request_to(self.orders.attempt).exists())
     }
 
     fn record(&self, beat: u64, leaving: bool) -> HeartbeatRecord {

@@ -1,5 +1,7 @@
 //! How a case is laid out: blocks, ghosts, memory, and what can be known of a run before it runs.
 
+use std::collections::BTreeSet;
+
 use crate::config::Case;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Component, Record};
@@ -64,8 +66,16 @@ impl<const N: usize> Layout<N> {
     /// # Errors
     /// If a rank would get more blocks than it can manage.
     pub fn partition(&self, ranks: usize, costs: Option<&[f64]>) -> Result<Partition> {
-        let cells: Vec<f64> = self.tiling.ids().map(|id| self.tiling.region(id).volume() as f64).collect();
-        let partition = Partition::by_cost(costs.unwrap_or(&cells), ranks);
+        let grid = self.tiling.grid();
+        let equal = (0..N).all(|a| grid.cells()[a].is_multiple_of(self.tiling.shape()[a]));
+        let partition = match costs {
+            Some(costs) => Partition::by_cost(costs, ranks),
+            None if equal => Partition::even(self.tiling.len(), ranks),
+            None => {
+                let cells = self.tiling.ids().map(|id| self.tiling.region(id).volume() as f64);
+                Partition::by_cost(&cells.collect::<Vec<_>>(), ranks)
+            }
+        };
         let most = (0..ranks).map(|rank| partition.range(rank).len()).max().unwrap_or(0);
         if most > MOST_BLOCKS_A_RANK {
             return Err(Error::case(format!(
@@ -73,7 +83,7 @@ impl<const N: usize> Layout<N> {
                 self.tiling.len(),
                 self.tiling.shape()
             ))
-            .hint(format!("use larger blocks; the default for this grid is {:?}", Tiling::default_shape(self.tiling.grid()))));
+            .hint(format!("use larger blocks; the default for this grid is {:?}", Tiling::default_shape(grid))));
         }
         Ok(partition)
     }
@@ -85,14 +95,18 @@ impl<const N: usize> Layout<N> {
         cells * (self.buffers * self.components.len() * self.scalar_bytes) as u64
     }
 
-    /// The bytes of the ghosts that a rank receives from others in one exchange.
-    pub fn halo_bytes_of(&self, partition: &Partition, rank: usize) -> u64 {
-        let pieces = partition.blocks(rank).flat_map(|id| self.tiling.ghost_pieces(id, self.width));
-        let cells: u64 = pieces
-            .filter(|piece| partition.owner(piece.source) != rank)
-            .map(|piece| piece.region.volume() as u64)
-            .sum();
-        cells * (self.components.len() * self.scalar_bytes) as u64
+    /// What a rank receives from others in one exchange.
+    pub fn halo_of(&self, partition: &Partition, rank: usize) -> Halo {
+        let own = partition.range(rank);
+        let (mut cells, mut ranks) = (0, BTreeSet::new());
+        for id in partition.blocks(rank) {
+            let pieces = self.tiling.ghost_pieces(id, self.width).into_iter();
+            for piece in pieces.filter(|piece| !own.contains(&piece.source.index())) {
+                cells += piece.region.volume() as u64;
+                ranks.insert(partition.owner(piece.source));
+            }
+        }
+        Halo { messages: ranks.len(), bytes: cells * (self.components.len() * self.scalar_bytes) as u64 }
     }
 
     /// The bytes of the fields in a checkpoint: blocks at the upper boundaries are stored whole.
@@ -134,6 +148,15 @@ impl<const N: usize> Layout<N> {
         )
         .hint("use more nodes, a coarser grid or larger blocks; `plan` tells the memory of any choice"))
     }
+}
+
+/// What travels to a rank in one exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Halo {
+    /// The messages, one from each rank that has a neighbour of one of its blocks.
+    pub messages: usize,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// The memory of this node, in bytes.

@@ -36,8 +36,10 @@ pub(super) struct Found {
     beyond: Option<Instant>,
     /// Those of the rejected that are damaged for good.
     damaged: Vec<PathBuf>,
-    /// The measured costs of the blocks of this shape, from the newest candidate.
+    /// The measured costs of the blocks of this shape, from the newest candidate; on rank 0 alone, which cuts the curve.
+    #[serde(skip)]
     block: Vec<usize>,
+    #[serde(skip)]
     costs: Vec<f64>,
     /// What lies on the nodes, if the case asks for that.
     #[serde(skip)]
@@ -66,7 +68,7 @@ pub(super) struct Resumed {
 }
 
 impl Found {
-    /// The measured costs along the curve, if they were measured for these blocks.
+    /// The measured costs along the curve, if they were measured for these blocks; for rank 0 to ask.
     pub fn costs<const N: usize>(&self, layout: &Layout<N>) -> Option<Vec<f64>> {
         let tiling = &layout.tiling;
         let fits = self.block == tiling.shape() && self.costs.len() == tiling.len();
@@ -127,14 +129,17 @@ impl Candidate<'_> {
 /// # Collective
 /// Rank 0 looks; all get what it found.
 pub(super) fn find<P: Program<N>, const N: usize>(comm: &Communicator, case: &Case, run: &Run) -> Result<Found> {
-    let found = if comm.rank() == 0 { look::<P, N>(case, run).map(Some) } else { Ok(None) };
-    let mut found: Found = comm.broadcast(0, comm.vote(found)?)?;
+    let looked = comm.vote(if comm.rank() == 0 { look::<P, N>(case, run).map(Some) } else { Ok(None) })?;
+    let (block, costs) = looked.as_ref().map(|found| (found.block.clone(), found.costs.clone())).unwrap_or_default();
+    let mut found: Found = Found { block, costs, ..comm.broadcast(0, looked)? };
     if let Some(local) = &case.checkpoint.local {
         let on_nodes = OnNodes::look(comm, local, run, found.run_id.as_deref())?;
         let refused = comm.is_root().then(|| refuse::<P, N>(&on_nodes.survey, case, run));
         found.refused = comm.broadcast(0, refused)?;
         found.on_nodes = Some(on_nodes);
-        found.take_newest_costs();
+        if comm.is_root() {
+            found.take_newest_costs();
+        }
     }
     Ok(found)
 }

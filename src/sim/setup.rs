@@ -20,6 +20,7 @@ use crate::checkpoint::{self, Writer};
 use crate::comm::Communicator;
 use crate::config::{self, Case};
 use crate::error::{Error, Kind, Result};
+use crate::grid::Partition;
 use crate::rundir::{Entry, Event, Phase, Tally};
 
 impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
@@ -41,12 +42,16 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         run.heartbeat.phase(Phase::Reading);
         let layout = Layout::<N>::new(&case, &program)?;
         let mut found = restart::find::<P, N>(comm, &case, &run)?;
-        let partition = layout.partition(comm.size(), found.costs(&layout).as_deref())?;
+        // One rank has the costs of all blocks, and only until the curve is cut; the others are told where.
+        let cut = || layout.partition(comm.size(), found.costs(&layout).as_deref());
+        let cut = comm.vote(comm.is_root().then(cut).transpose())?;
+        let partition: Partition = comm.broadcast(0, cut)?;
         // A node-local checkpoint has two buffers more: its own copy, and its partner's.
         let copies = if case.checkpoint.local.is_some() { 3 } else { 1 };
-        let memory = |rank| layout.bytes_of(&partition, rank) + copies * layout.staging_bytes_of(&partition, rank);
-        let bytes = (0..comm.size()).map(memory).max().unwrap_or(0);
-        let on_node = bytes * comm.node()?.size as u64;
+        let own = layout.bytes_of(&partition, comm.rank());
+        let mut most = [(own + copies * layout.staging_bytes_of(&partition, comm.rank())) as f64];
+        comm.max_f64(&mut most)?;
+        let on_node = most[0] as u64 * comm.node()?.size as u64;
         comm.vote(run.heartbeat.injected_error().and(layout.check_memory(on_node, Memory::of_this_node())))?;
 
         let beginning = Beginning {
@@ -57,7 +62,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             ranks: comm.size(),
             threads: case.run.threads,
             spare_ranks: partition.spare_ranks().collect(),
-            bytes: layout.bytes_of(&partition, comm.rank()),
+            bytes: own,
             directory: run.directory.clone(),
             resumed_from: None,
         };

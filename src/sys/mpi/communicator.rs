@@ -175,28 +175,27 @@ impl Communicator {
         Ok(())
     }
 
-    /// The bytes of each rank, on the root alone or, without a root, on all ranks; elsewhere nothing.
+    /// The bytes of each rank, on the root alone or, without a root, on all ranks; elsewhere nothing, and no list of ranks.
     ///
     /// They come in rounds of equal size, so that counts and places stay small however much there is.
     pub fn gather(&self, root: Option<usize>, bytes: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
-        let lengths = self.all_gather_lengths(bytes.len())?;
-        let here = root.is_none_or(|root| root == self.rank);
-        let mut gathered: Vec<Vec<u8>> =
-            lengths.iter().map(|&n| Vec::with_capacity(if here { n } else { 0 })).collect();
-        let share = (MOVED_AT_ONCE / self.size).max(1);
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        let mut round = Vec::new();
+        let lengths = self.gather_lengths(root, bytes.len())?;
+        let mut longest = [bytes.len() as u64];
+        self.all_reduce(&mut longest, Operation::Max)?;
+        let longest = longest[0] as usize;
+        let mut gathered: Vec<Vec<u8>> = lengths.iter().map(|&n| Vec::with_capacity(n)).collect();
+        let share = (MOVED_AT_ONCE / self.size).clamp(1, longest.max(1));
+        let places: Vec<c_int> = (0..lengths.len()).map(|rank| (rank * share) as c_int).collect();
+        let mut round = vec![0u8; lengths.len() * share];
         for from in (0..longest).step_by(share) {
             let counts: Vec<c_int> = lengths.iter().map(|n| n.saturating_sub(from).min(share) as c_int).collect();
-            let places: Vec<c_int> = (0..self.size).map(|rank| (rank * share) as c_int).collect();
-            round.resize(if here { self.size * share } else { 0 }, 0u8);
             let own = &bytes[from.min(bytes.len())..(from + share).min(bytes.len())];
             self.gather_round(root, own, &mut round, &counts, &places)?;
-            for (rank, part) in gathered.iter_mut().enumerate().filter(|_| here) {
+            for (rank, part) in gathered.iter_mut().enumerate() {
                 part.extend_from_slice(&round[rank * share..][..counts[rank] as usize]);
             }
         }
-        Ok(here.then_some(gathered))
+        Ok(root.is_none_or(|root| root == self.rank).then_some(gathered))
     }
 
     /// How many numbers each rank sends here, told by them; `lengths` says how many go to each of them.
@@ -279,14 +278,20 @@ impl Communicator {
         }
     }
 
-    fn all_gather_lengths(&self, length: usize) -> Result<Vec<usize>> {
+    /// How many bytes each rank has, on the root alone or on all ranks; elsewhere nothing.
+    fn gather_lengths(&self, root: Option<usize>, length: usize) -> Result<Vec<usize>> {
         let own = length as u64;
-        let mut all = vec![0u64; self.size];
-        let word = u64::datatype();
-        // SAFETY: one word goes out, and there is room for one of each rank.
-        let code =
-            unsafe { ffi::MPI_Allgather((&raw const own).cast(), 1, word, all.as_mut_ptr().cast(), 1, word, self.raw) };
-        check("MPI_Allgather", code)?;
+        let here = root.is_none_or(|root| root == self.rank);
+        let mut all = vec![0u64; if here { self.size } else { 0 }];
+        let (send, receive, word) = ((&raw const own).cast(), address_mut(&mut all), u64::datatype());
+        match root {
+            // SAFETY: one word goes out, and there is room for one of each rank.
+            None => check("MPI_Allgather", unsafe { ffi::MPI_Allgather(send, 1, word, receive, 1, word, self.raw) })?,
+            // SAFETY: as above, where they are received.
+            Some(root) => check("MPI_Gather", unsafe {
+                ffi::MPI_Gather(send, 1, word, receive, 1, word, root as c_int, self.raw)
+            })?,
+        }
         Ok(all.into_iter().map(|length| length as usize).collect())
     }
 }
