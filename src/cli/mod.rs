@@ -39,6 +39,7 @@ pub mod status;
 pub mod stop;
 pub mod submit;
 pub mod terminal;
+pub mod times;
 pub mod verify;
 
 /// Runs simulations through failures, and looks at what they leave.

@@ -1,8 +1,10 @@
 //! Shows a person how a run goes: on stderr, from rank 0.
 
+use std::io::Write;
+
 use super::progress::Progress;
-use super::show;
-use crate::rundir::{Checkpointing, Event, Status};
+use super::{show, times};
+use crate::rundir::{Checkpointing, Event, Status, Times};
 use crate::sim::{Beginning, Monitor};
 
 /// A monitor that shows the beginning, the progress, what happens, and the end.
@@ -12,17 +14,29 @@ pub(super) struct ScreenMonitor {
     rate: f64,
     /// What saving has come to, as last heard.
     checkpointing: Option<Checkpointing>,
+    account: Account,
+}
+
+/// How it is told where the time went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Account {
+    /// Not at all.
+    Untold,
+    /// As a table for people, on stderr.
+    Table,
+    /// As JSON for programs, on stdout.
+    Json,
 }
 
 impl ScreenMonitor {
     /// A monitor that begins to show when the run begins.
-    pub fn new() -> Self {
-        ScreenMonitor { progress: Some(Progress::start()), rate: 0.0, checkpointing: None }
+    pub fn new(account: Account) -> Self {
+        ScreenMonitor { progress: Some(Progress::start()), rate: 0.0, checkpointing: None, account }
     }
 
-    /// A monitor that shows warnings and nothing else.
-    pub fn quiet() -> Self {
-        ScreenMonitor { progress: None, rate: 0.0, checkpointing: None }
+    /// A monitor that shows warnings, and nothing else but where the time went.
+    pub fn quiet(account: Account) -> Self {
+        ScreenMonitor { progress: None, rate: 0.0, checkpointing: None, account }
     }
 
     fn say(&mut self, text: &str) {
@@ -75,6 +89,16 @@ impl Monitor for ScreenMonitor {
             // The progress tells the age of the newest one.
             Event::CheckpointCommitted { .. } => log::info!("{event}"),
             _ => self.say(&event.to_string()),
+        }
+    }
+
+    fn spent(&mut self, times: &Times) {
+        match self.account {
+            // The run is over and well: a report that nobody can read does not change that.
+            Account::Json => drop(show::json(times)),
+            // Without a step there is nothing to tell.
+            Account::Table if times.steps > 0 => drop(write!(std::io::stderr(), "{}", times::table(times))),
+            Account::Table | Account::Untold => {}
         }
     }
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::monitor::ScreenMonitor;
+use super::monitor::{Account, ScreenMonitor};
 use super::program::{Make, program_name};
 use crate::comm::{Communicator, Mpi, install_panic_hook};
 use crate::config::{Case, Source, StopSignal, parse_duration};
 use crate::error::{Error, Kind, Result};
 use crate::rundir::{Event, Heartbeat, Journal, Lease, Orders, RunDirectory};
-use crate::sim::{Outcome, Program, Run, Simulation, Start, Stops};
+use crate::sim::{Bandwidth, Outcome, Program, Run, Simulation, Start, Stops};
 
 /// Exit code of a run that was asked to stop and has saved: run me again.
 pub const INTERRUPTED: u8 = 75;
@@ -46,9 +46,18 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     time_limit: Option<Duration>,
 
-    /// Show no progress.
+    /// Show no progress, and not where the time went.
     #[arg(long, short)]
     quiet: bool,
+
+    /// Print where the time went as JSON, as times.json in the run directory has it, when this attempt ends well.
+    #[arg(long)]
+    json: bool,
+
+    /// Measure the memory's bandwidth at the end, which takes about 0.1 s, to compare the sweeps with it; it is measured
+    /// without being asked for where the steps took 10 s or longer, and never when the run is interrupted.
+    #[arg(long)]
+    measure_bandwidth: bool,
 }
 
 /// What is common to all models: MPI is started, the case is known to all ranks, the run directory is not touched yet.
@@ -114,7 +123,13 @@ impl Launch<'_> {
         });
         // A run in other hands keeps its own journal, unless this attempt is one of its supervisor's.
         let journals = comm.is_root() && (taken.is_ok() || orders.supervised());
-        let mut monitor = if args.quiet || !comm.is_root() { ScreenMonitor::quiet() } else { ScreenMonitor::new() };
+        let account = match args.quiet {
+            _ if args.json => Account::Json,
+            true => Account::Untold,
+            false => Account::Table,
+        };
+        let is_quiet = args.quiet || !comm.is_root();
+        let mut monitor = if is_quiet { ScreenMonitor::quiet(account) } else { ScreenMonitor::new(account) };
         let begun = taken.and_then(|(case, program, lease)| {
             let run = self.begin(directory, orders, lease, &case.recovery.stop_signals)?;
             Simulation::<P, N>::new(comm, case, program, run, &mut monitor)
@@ -163,6 +178,7 @@ impl Launch<'_> {
             lease,
             heartbeat,
             stops,
+            bandwidth: if args.measure_bandwidth { Bandwidth::Always } else { Bandwidth::AfterLongRuns },
         })
     }
 

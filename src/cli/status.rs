@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::job::JobReport;
-use super::show;
+use super::{show, times};
 use crate::error::Result;
 use crate::rundir::{
-    CheckpointEntry, Entry, Finished, Holder, Journal, Lease, NextCheckpoint, RunDirectory, State, Status, Tally,
+    CheckpointEntry, Entry, Finished, Holder, Journal, Lease, NextCheckpoint, RunDirectory, State, Status, Tally, Times,
 };
 
 /// How many of the last events are shown.
@@ -48,6 +48,8 @@ struct Report {
     ranks: Option<Holder>,
     supervisor: Option<Holder>,
     finished: Option<Finished>,
+    /// Where the time went in the last attempt of this run that ended well.
+    times: Option<Times>,
     last_events: Vec<Entry>,
 }
 
@@ -73,6 +75,8 @@ impl Report {
         let tally = Tally::of(&journal);
         let status = Status::read(run)?;
         let finished = Finished::read(run)?;
+        let is_of_this_run = |times: &Times| status.as_ref().is_none_or(|status| status.run_id == times.run_id);
+        let times = Times::read(run)?.filter(is_of_this_run);
         let ranks = Lease::holder_of(&run.lease());
         let supervisor = Lease::holder_of(&run.supervisor_lock());
         let job = JobReport::of(run);
@@ -95,6 +99,7 @@ impl Report {
             ranks,
             supervisor,
             finished,
+            times,
             last_events: journal[journal.len().saturating_sub(LAST_EVENTS)..].to_vec(),
         })
     }
@@ -130,6 +135,7 @@ impl Report {
         lines.push(("attempts", format!("{}, of which {} failed", self.attempts, self.failures)));
         lines.push(("ranks", holder(self.ranks.as_ref())));
         lines.push(("supervisor", holder(self.supervisor.as_ref())));
+        lines.extend(self.times.as_ref().map(|times| ("time spent", times::line(times))));
         if let Some(finished) = &self.finished {
             lines.push(("state hash", format!("{:016x}", finished.state_hash)));
         }

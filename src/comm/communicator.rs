@@ -7,7 +7,9 @@ use bytemuck::Pod;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Meter;
 use crate::error::{Error, Kind, Result};
+use crate::rundir::Part;
 use crate::sys::mpi;
 
 /// The ranks of a run.
@@ -16,6 +18,7 @@ use crate::sys::mpi;
 #[derive(Debug, Clone)]
 pub struct Communicator {
     inner: Rc<mpi::Communicator>,
+    meter: Rc<Meter>,
 }
 
 /// A rank's place on its node.
@@ -31,12 +34,23 @@ pub struct Node {
 
 impl Communicator {
     pub(super) fn new(inner: mpi::Communicator) -> Self {
-        Communicator { inner: Rc::new(inner) }
+        Communicator { inner: Rc::new(inner), meter: Rc::new(Meter::new()) }
     }
 
     /// The handle, for [`crate::halo`].
     pub(crate) fn inner(&self) -> &mpi::Communicator {
         &self.inner
+    }
+
+    /// What this rank's time is spent on.
+    pub fn meter(&self) -> &Rc<Meter> {
+        &self.meter
+    }
+
+    /// Calls what all ranks call; within a step, the time that it takes counts as this.
+    pub(super) fn together<T>(&self, part: Part, call: impl FnOnce(&mpi::Communicator) -> T) -> T {
+        let _aside = self.meter.aside(part);
+        call(&self.inner)
     }
 
     /// The number of this rank, from 0.
@@ -61,7 +75,7 @@ impl Communicator {
     /// # Errors
     /// If MPI fails.
     pub fn barrier(&self) -> Result<()> {
-        self.inner.barrier()
+        self.together(Part::Reductions, |all| all.barrier())
     }
 
     /// Replaces `bytes` by those of `root`, of any length.
@@ -71,10 +85,12 @@ impl Communicator {
     /// # Errors
     /// If MPI fails.
     pub fn broadcast_bytes(&self, root: usize, bytes: &mut Vec<u8>) -> Result<()> {
-        let mut length = (bytes.len() as u64).to_le_bytes();
-        self.inner.broadcast(root, &mut length)?;
-        bytes.resize(u64::from_le_bytes(length) as usize, 0);
-        self.inner.broadcast(root, bytes)
+        self.together(Part::Reductions, |all| {
+            let mut length = (bytes.len() as u64).to_le_bytes();
+            all.broadcast(root, &mut length)?;
+            bytes.resize(u64::from_le_bytes(length) as usize, 0);
+            all.broadcast(root, bytes)
+        })
     }
 
     /// Gives all ranks the value of `root`, which passes `Some`; what the others pass is ignored.
@@ -107,7 +123,7 @@ impl Communicator {
     /// # Errors
     /// If MPI fails.
     pub fn gather_bytes(&self, root: usize, bytes: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
-        self.inner.gather(Some(root), bytes)
+        self.together(Part::Reductions, |all| all.gather(Some(root), bytes))
     }
 
     /// The bytes of all ranks in their order, on every rank.
@@ -117,7 +133,8 @@ impl Communicator {
     /// # Errors
     /// If MPI fails.
     pub fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
-        Ok(self.inner.gather(None, bytes)?.expect("without a root every rank gathers"))
+        let gathered = self.together(Part::Reductions, |all| all.gather(None, bytes))?;
+        Ok(gathered.expect("without a root every rank gathers"))
     }
 
     /// Passes words on in a circle of ranks: to one of them, and `count` others from one that passes them here.
@@ -157,12 +174,14 @@ impl Communicator {
     /// ```
     pub fn all_to_all<T: Pod>(&self, parts: &[Vec<T>]) -> Result<Vec<Vec<T>>> {
         let lengths: Vec<u64> = parts.iter().map(|part| part.len() as u64).collect();
-        let lengths = self.inner.all_to_all_lengths(&lengths)?;
+        let lengths = self.together(Part::Waiting, |all| all.all_to_all_lengths(&lengths))?;
         let mut received: Vec<_> = lengths.iter().map(|&length| vec![T::zeroed(); length as usize]).collect();
         let outgoing: Vec<&[u8]> = parts.iter().map(|part| bytemuck::cast_slice(part)).collect();
         let mut incoming: Vec<&mut [u8]> =
             received.iter_mut().map(|part| bytemuck::cast_slice_mut(part.as_mut_slice())).collect();
-        self.inner.all_to_all(&outgoing, &mut incoming)?;
+        self.together(Part::Waiting, |all| all.all_to_all(&outgoing, &mut incoming))?;
+        let others = outgoing.iter().enumerate().filter(|(rank, _)| *rank != self.rank());
+        self.meter.exchanged(others.map(|(_, part)| part.len()).sum());
         Ok(received)
     }
 

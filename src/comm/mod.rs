@@ -15,10 +15,13 @@
 //!   rank 2: Err ┘                       └─ Err(rank 2: disk full)
 //! ```
 //!
+//! What a rank's time goes to is kept by its [`Meter`]: whoever waits here within a step is counted.
+//!
 //! This room knows nothing of grids and fields. Read on in [`crate::halo`], where neighbours tell each other their rims.
 
 mod communicator;
 mod exact_sum;
+mod meter;
 mod panic;
 mod reduce;
 mod start;
@@ -26,5 +29,6 @@ mod vote;
 
 pub use communicator::{Communicator, Node};
 pub use exact_sum::ExactSum;
+pub use meter::{Aside, Meter};
 pub use panic::install_panic_hook;
 pub use start::Mpi;

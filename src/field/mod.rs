@@ -16,12 +16,14 @@
 //! reach, lies in the block's memory; after that a read needs no check, which is what lets the compiler vectorise a row.
 //! This room knows nothing of other ranks, nor of what the numbers mean. Read on in [`crate::halo`].
 
+mod bandwidth;
 mod block;
 mod record;
 mod scalar;
 mod stencil;
 mod sweep;
 
+pub use bandwidth::MemoryProbe;
 pub use block::{Block, Field};
 pub use record::{Component, Member, Record, Role};
 pub use scalar::{Scalar, ScalarKind};

@@ -1,14 +1,16 @@
 //! An exchange as it happens: pack, send, copy; wait, unpack.
 
+use std::rc::Rc;
+
 use serde::{Deserialize, Serialize};
 
 use super::checksum::Checksums;
 use super::rows::{Rows, copy_row};
 use super::{Copy, Message, Plan};
-use crate::comm::Communicator;
+use crate::comm::{Communicator, Meter};
 use crate::error::{Error, Kind, Result};
 use crate::field::{Block, Field, Scalar};
-use crate::rundir::Spoil;
+use crate::rundir::{Part, Spoil};
 use crate::sys::mpi::{Messages, Transport};
 
 /// How the messages of an exchange travel; the values that arrive are the same.
@@ -44,6 +46,7 @@ pub struct Exchange<T: Scalar, const N: usize> {
     components: usize,
     messages: Messages<T>,
     checksums: Option<Checksums>,
+    meter: Rc<Meter>,
     /// Whether the next start sends nothing, on purpose.
     skip: bool,
     /// Whether a bit flips in what it sends.
@@ -92,7 +95,8 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
         let (outgoing, incoming) = (sizes(plan.sends()), sizes(plan.receives()));
         let agree = |outcome| communicator.vote(outcome);
         let messages = Messages::new(communicator.inner(), transport, &outgoing, &incoming, agree)?;
-        Ok(Exchange { plan, components, messages, checksums, skip: false, flip: false })
+        let meter = Rc::clone(communicator.meter());
+        Ok(Exchange { plan, components, messages, checksums, meter, skip: false, flip: false })
     }
 
     /// Packs and sends what the neighbours need, and copies what needs no message.
@@ -109,6 +113,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
     /// If the exchange has been started and not finished.
     pub fn start(&mut self, field: &mut Field<T, N>) -> Result<()> {
         self.check_shape(field)?;
+        let _packing = self.meter.aside(Part::Packing);
         let mut rest = self.messages.outgoing();
         for message in self.plan.sends() {
             let (packed, after) = rest.split_at_mut(message.cells() * self.components);
@@ -122,6 +127,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
             Spoil::flip(bytemuck::cast_slice_mut(self.messages.outgoing()), 0);
         }
         if !std::mem::take(&mut self.skip) {
+            let _waiting = self.meter.aside(Part::Waiting);
             self.messages.start()?;
         }
         copy_within_rank(self.plan.copies(), field.blocks_mut());
@@ -136,7 +142,12 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
     /// If the field is not of the plan's shape; if MPI fails. Then no rank may go on: vote, and stop.
     pub fn finish(&mut self, field: &mut Field<T, N>) -> Result<()> {
         self.check_shape(field)?;
-        self.messages.wait()?;
+        let _packing = self.meter.aside(Part::Packing);
+        {
+            let _waiting = self.meter.aside(Part::Waiting);
+            self.messages.wait()?;
+        }
+        self.meter.exchanged(size_of_val(self.messages.outgoing()));
         let mut rest = self.messages.incoming();
         for message in self.plan.receives() {
             let (packed, after) = rest.split_at(message.cells() * self.components);

@@ -218,6 +218,11 @@ impl RunDirectory {
         self.root.join("finished.json")
     }
 
+    /// Where the time went in the last attempt that ended well.
+    pub fn times(&self) -> PathBuf {
+        self.root.join("times.json")
+    }
+
     /// The final name of the checkpoint taken after `step`.
     pub fn checkpoint_path(&self, step: u64) -> PathBuf {
         self.checkpoint_directory().join(checkpoint_name(step))

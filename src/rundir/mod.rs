@@ -13,6 +13,7 @@
 //!   stop-request                      asks whoever has the run to save and to end with code 75; stop-request.7 asks attempt 7
 //!   job.json                          the batch job that has the run; job.sh and job-ID.log are its script and its log
 //!   finished.json                     the completion record; nothing else says that a run is finished
+//!   times.json                        where the time went in the last attempt that ended well ([`Times`])
 //! ```
 //!
 //! It promises that a reader never meets half a file: small files are replaced by rename, journal and heartbeats are
@@ -37,6 +38,7 @@ pub mod record;
 mod replace;
 pub mod status;
 pub mod tally;
+pub mod times;
 
 pub use directory::{CheckpointEntry, RunDirectory, case_in, checkpoint_name, checkpoints_in, partial_of, step_of};
 pub use event::Event;
@@ -50,3 +52,4 @@ pub use orders::Orders;
 pub use record::{HeartbeatRecord, Phase};
 pub use status::{Checkpointing, LastCheckpoint, NextCheckpoint, State, Status, StatusBoard};
 pub use tally::Tally;
+pub use times::{Memory, Part, Spread, Times, Updates};

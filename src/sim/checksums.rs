@@ -1,12 +1,16 @@
 //! Notices bits that flip in the memory of the blocks while no step computes with it.
 
+use std::rc::Rc;
+
 use crc_fast::{CrcAlgorithm, Digest};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
+use crate::comm::Meter;
 use crate::config::Guard;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Block, Field, Scalar};
+use crate::rundir::Part;
 
 /// The checksums of the blocks of one rank, from the end of a step to the start of the next.
 ///
@@ -21,19 +25,22 @@ pub(super) struct Checksums {
     sums: Vec<u64>,
     /// The step that left the memory as the checksums have it, if they are of now.
     taken: Option<u64>,
+    meter: Rc<Meter>,
 }
 
 impl Checksums {
     /// The checksums that a case asks for, of so many blocks.
-    pub fn new(guard: &Guard, blocks: usize) -> Self {
+    pub fn new(guard: &Guard, blocks: usize, meter: &Rc<Meter>) -> Self {
         let steps = guard.checksums.of_blocks().then_some(guard.steps);
-        Checksums { steps, sums: vec![0; if steps.is_some() { blocks } else { 0 }], taken: None }
+        let sums = vec![0; if steps.is_some() { blocks } else { 0 }];
+        Checksums { steps, sums, taken: None, meter: Rc::clone(meter) }
     }
 
     /// Takes them after a step, if it is one of those after which they are due; what came before is forgotten.
     pub fn take<T: Scalar, const N: usize>(&mut self, pool: &ThreadPool, field: &Field<T, N>, step: u64) {
         self.taken = self.steps.is_some_and(|steps| step.is_multiple_of(steps)).then_some(step);
         if self.taken.is_some() {
+            let _checking = self.meter.aside(Part::Checks);
             let blocks = field.blocks().par_iter();
             pool.install(|| self.sums.par_iter_mut().zip(blocks).for_each(|(sum, block)| *sum = of(block)));
         }
@@ -45,9 +52,10 @@ impl Checksums {
     /// On this rank alone, if a bit of a block has flipped; it names the first such block.
     pub fn compare<T: Scalar, const N: usize>(&self, pool: &ThreadPool, field: &Field<T, N>) -> Result<()> {
         let Some(step) = self.taken else { return Ok(()) };
-        let blocks = field.blocks();
+        let _checking = self.meter.aside(Part::Checks);
+        let (sums, blocks) = (&self.sums, field.blocks());
         let differs = |(sum, block): (&u64, &Block<T, N>)| *sum != of(block);
-        let changed = pool.install(|| self.sums.par_iter().zip(blocks.par_iter()).position_first(differs));
+        let changed = pool.install(|| sums.par_iter().zip(blocks.par_iter()).position_first(differs));
         changed.map_or(Ok(()), |place| Err(explain(&blocks[place], step)))
     }
 }
@@ -94,7 +102,7 @@ mod tests {
     }
 
     fn checksums(choice: Choice, steps: u64) -> Checksums {
-        Checksums::new(&Guard { checksums: choice, steps }, 12)
+        Checksums::new(&Guard { checksums: choice, steps }, 12, &Rc::new(Meter::new()))
     }
 
     #[test]

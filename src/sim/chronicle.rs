@@ -1,5 +1,6 @@
 //! Tells the world how the run is: heartbeats on every rank; journal, status and whoever watches on rank 0.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant as WallInstant};
 
 use jiff::Timestamp;
@@ -8,14 +9,15 @@ use super::clock::Instant;
 use super::interval::Interval;
 use super::run::Run;
 use super::scribe::Scribe;
+use super::times::part_of;
 use crate::checkpoint::Outcome as Written;
-use crate::comm::Communicator;
+use crate::comm::{Communicator, Meter};
 use crate::config::Case;
 use crate::error::{Error, Result};
 use crate::nearby::{Outcome as Nearby, Restored};
 use crate::rundir::{
     Checkpointing, Entry, Event, Finished, Journal, LastCheckpoint, NextCheckpoint, Phase, RunDirectory, State, Status,
-    StatusBoard,
+    StatusBoard, Times,
 };
 
 /// Watches a run from rank 0, to show it to a person.
@@ -26,6 +28,8 @@ pub trait Monitor {
     fn moved(&mut self, status: &Status);
     /// Something happened that stands in the journal.
     fn happened(&mut self, event: &Event);
+    /// The attempt has ended well, and this is where its time went.
+    fn spent(&mut self, _times: &Times) {}
 }
 
 /// Nobody watches.
@@ -70,6 +74,7 @@ const POST_EVERY: Duration = Duration::from_secs(1);
 /// The voices of one rank.
 pub(super) struct Chronicle<'a> {
     run: Run,
+    meter: Rc<Meter>,
     start: WallInstant,
     head: Option<Head<'a>>,
 }
@@ -127,7 +132,7 @@ impl<'a> Chronicle<'a> {
             done_before: 0.0,
             finished_before: None,
         });
-        Chronicle { run, start: now, head }
+        Chronicle { run, meter: Rc::clone(comm.meter()), start: now, head }
     }
 
     /// The run that it tells of.
@@ -146,8 +151,9 @@ impl<'a> Chronicle<'a> {
         journal.unwrap_or_default()
     }
 
-    /// What this rank does now.
+    /// What this rank does now, and what its time counts as.
     pub fn phase(&self, phase: Phase) {
+        self.meter.enter(part_of(phase));
         self.run.heartbeat.phase(phase);
     }
 
@@ -323,6 +329,20 @@ impl<'a> Chronicle<'a> {
         if let Some(head) = &mut self.head {
             head.end(State::Stopped, at, Event::Stopped { reason: reason.into(), step: at.step });
         }
+    }
+
+    /// Where the time of this attempt went; one that found nothing left to do leaves the record of the one before.
+    pub fn spent(&mut self, times: &Times) {
+        let Some(head) = &mut self.head else { return };
+        // Whoever has the run by now keeps records of its own.
+        let is_ours = || self.run.lease.as_ref().is_none_or(|lease| lease.check().is_ok());
+        if times.steps > 0
+            && is_ours()
+            && let Err(error) = times.write(&self.run.directory)
+        {
+            log::warn!("{error}");
+        }
+        head.monitor.spent(times);
     }
 
     /// The run ends with an error.

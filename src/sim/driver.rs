@@ -19,7 +19,7 @@ use crate::comm::Communicator;
 use crate::config::Case;
 use crate::error::{Error, Kind, Result};
 use crate::field::Record;
-use crate::rundir::Phase;
+use crate::rundir::{Part, Phase};
 
 /// A simulation on all ranks: a program, its data, and everything that drives it.
 pub struct Simulation<'a, P: Program<N>, const N: usize> {
@@ -58,13 +58,17 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
     /// # Errors
     /// The first error of any rank, on all ranks. The last good checkpoint stays.
     pub fn run(mut self) -> Result<Outcome> {
+        let first = self.clock.now().step;
         let outcome = self.steps();
-        if let Err(error) = &outcome {
-            // The supervisor must know before anything else takes its time.
-            self.chronicle.failed(self.clock.now(), error);
-            if error.kind() != Kind::Mpi {
-                // All ranks are here: what was begun while the state was sound is worth finishing.
-                self.finish_writing()?;
+        match &outcome {
+            Ok(outcome) => self.account(outcome, first)?,
+            Err(error) => {
+                // The supervisor must know before anything else takes its time.
+                self.chronicle.failed(self.clock.now(), error);
+                if error.kind() != Kind::Mpi {
+                    // All ranks are here: what was begun while the state was sound is worth finishing.
+                    self.finish_writing()?;
+                }
             }
         }
         outcome
@@ -128,9 +132,14 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             // Giving it up waits for a writer that may sit in a slow system call.
             self.chronicle.phase(Phase::Checkpoint);
         }
+        let meter = self.comm.meter();
+        let saving = self.checkpoints.is_pending().then(|| meter.aside(Part::Checkpoints));
         let written = self.checkpoints.advance(self.comm, agreed.checkpoint)?;
+        drop(saving);
         self.note(written)?;
+        let writing = self.outputs.is_pending().then(|| meter.aside(Part::Output));
         self.outputs.advance(self.comm, agreed.output)?;
+        drop(writing);
         self.note_lost_output();
         self.local.advance(self.comm, agreed.local, &mut self.chronicle)?;
         Ok(agreed)
@@ -138,7 +147,8 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
 
     /// One step of the program.
     fn advance(&mut self, dt: f64) {
-        let Simulation { program, domain, shared, chronicle, checksums, .. } = self;
+        let Simulation { comm, program, domain, shared, chronicle, checksums, .. } = self;
+        let meter = comm.meter();
         let heartbeat = &chronicle.run().heartbeat;
         let show = |activity| {
             heartbeat.phase(match activity {
@@ -148,6 +158,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             });
         };
         let Instant { step: number, time } = self.clock.now();
+        meter.enter(Part::Sweeps);
         show(Activity::Sweep);
         spoil::before_step(heartbeat, domain, number);
         // What it finds waits for the next agreement: the other ranks step, and this one owes them its part.
@@ -164,6 +175,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         self.corruption = flipped.or(self.domain.exchange.take_fault());
         self.clock.advance(dt);
         self.checksums.take(&self.domain.pool, &self.domain.state, self.clock.now().step);
+        meter.enter(Part::Rest);
         self.chronicle.stepped(self.clock.now(), dt, part_done(&self.clock, &self.progress));
     }
 

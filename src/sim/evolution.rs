@@ -13,7 +13,7 @@ use super::domain::Domain;
 use super::guard::{Guard, Seen};
 use super::integrator::{self, Stage, Stages};
 use super::physics::{Order, Pass, Physics, ScalarOf};
-use super::program::{Activity, Needs, Program, Progress, Step};
+use super::program::{Activity, Needs, Program, Progress, Step, Traffic};
 use crate::config::{Case, StepSize};
 use crate::error::{Error, Result};
 use crate::field::{Block, Component, Field, Old, Record};
@@ -174,6 +174,10 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
 
     fn needs(&self) -> Needs {
         self.needs
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(self.stages.traffic())
     }
 
     fn prepare(&mut self, domain: &Domain<P::State, N>, _directory: &std::path::Path) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The time integrators, as tables of stages.
 
 use super::physics::Order;
+use super::program::Traffic;
 use crate::config::Integrator;
 
 /// One of the buffers that an integrator works on; buffer 0 holds the state.
@@ -37,6 +38,15 @@ pub(super) struct Stages {
     pub stages: &'static [Stage],
     pub buffers: usize,
     pub result: Buffer,
+}
+
+impl Stages {
+    /// What a step moves: each stage reads its source, reads what it overwrites, and writes; a third buffer is read besides.
+    pub fn traffic(&self) -> Traffic {
+        let is_third = |stage: &&Stage| stage.old != stage.source && stage.old != stage.out;
+        let sweeps = self.stages.len();
+        Traffic { sweeps, numbers: 3 * sweeps + self.stages.iter().filter(is_third).count() }
+    }
 }
 
 /// Forward Euler, first order: u¹ = u + dt f(u).
@@ -129,6 +139,18 @@ mod tests {
             u.swap(0, result);
         }
         u[0]
+    }
+
+    #[test]
+    fn a_stage_moves_each_number_that_it_reads_or_writes_and_what_it_overwrites() {
+        let traffic = |integrator| {
+            let Traffic { sweeps, numbers } = stages(integrator).traffic();
+            [sweeps, numbers]
+        };
+        assert_eq!(traffic(Integrator::ForwardEuler), [1, 3]);
+        assert_eq!(traffic(Integrator::SspRk2), [2, 6], "the second stage overwrites what it keeps a part of");
+        assert_eq!(traffic(Integrator::SspRk3), [3, 10], "the second stage has three buffers");
+        assert_eq!(traffic(Integrator::Rk4), [6, 20]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant as WallInstant};
 
 use super::chronicle::Chronicle;
@@ -9,11 +10,12 @@ use super::clock::Clock;
 use super::domain::Domain;
 use super::run::Run;
 use crate::checkpoint::Header;
-use crate::comm::Communicator;
+use crate::comm::{Communicator, Meter};
 use crate::config::{self, Schedule};
 use crate::error::{Error, Result};
 use crate::field::Record;
 use crate::nearby::{Folder, Level, Nodes, Outcome, Save, Settings, Survey};
+use crate::rundir::Part;
 
 /// The part of the wall time that node-local checkpoints may cost: where they cost more, they come less often.
 const MOST_COST: f64 = 0.01;
@@ -53,6 +55,7 @@ struct Active {
     begun: WallInstant,
     /// What the last one cost.
     cost: Duration,
+    meter: Rc<Meter>,
     /// Whether the next one that is saved is worth a line in the journal.
     news: bool,
     /// After a failure the level rests until the next shared checkpoint.
@@ -94,7 +97,8 @@ impl Local {
         };
         let level = Level::new(comm, settings, survey.nodes, held)?;
         let (every, begun, cost) = (local.every, WallInstant::now(), Duration::ZERO);
-        Ok(Local(Some(Active { level, every, begun, cost, news: true, resting: false })))
+        let meter = Rc::clone(comm.meter());
+        Ok(Local(Some(Active { level, every, begun, cost, meter, news: true, resting: false })))
     }
 
     /// Whether one is due by this rank's wall clock.
@@ -114,7 +118,9 @@ impl Local {
 
     /// How far the one that is being saved has come on this rank.
     pub fn report(&mut self) -> Result<f64> {
-        self.0.as_mut().map_or(Ok(f64::INFINITY), |active| active.level.report())
+        let Some(active) = &mut self.0 else { return Ok(f64::INFINITY) };
+        let _saving = active.meter.aside(Part::Checkpoints);
+        active.level.report()
     }
 
     /// Begins one; the sweeps go on while it is saved.
@@ -133,6 +139,7 @@ impl Local {
     /// # Collective
     pub fn advance(&mut self, comm: &Communicator, agreed: f64, chronicle: &mut Chronicle<'_>) -> Result<()> {
         let Some(active) = &mut self.0 else { return Ok(()) };
+        let _saving = active.meter.aside(Part::Checkpoints);
         match active.level.advance(comm, agreed)? {
             None => {}
             Some(outcome @ Outcome::Saved { cost, .. }) => {

@@ -44,6 +44,7 @@ mod scribe;
 mod setup;
 mod spoil;
 pub mod stops;
+mod times;
 mod totals;
 
 pub use chronicle::{Beginning, Monitor, Unwatched};
@@ -55,6 +56,6 @@ pub use finite_volume::FiniteVolume;
 pub use layout::Layout;
 pub use model::Model;
 pub use physics::Pointwise;
-pub use program::{Activity, Needs, Program, Progress, Step};
-pub use run::{Outcome, Run, Start};
+pub use program::{Activity, Needs, Program, Progress, Step, Traffic};
+pub use run::{Bandwidth, Outcome, Run, Start};
 pub use stops::Stops;

@@ -91,6 +91,11 @@ pub trait Program<const N: usize>: Sized {
         Needs::default()
     }
 
+    /// What a step moves through memory at least, if the program knows.
+    fn traffic(&self) -> Option<Traffic> {
+        None
+    }
+
     /// Prepares what no checkpoint keeps, as input data that are read again at each start; relative paths start at
     /// `directory`, that of the case file.
     ///
@@ -173,6 +178,16 @@ impl Needs {
     pub fn width(&self) -> usize {
         self.reach * self.sweeps
     }
+}
+
+/// What a step moves through memory, cell by cell, if nothing stays in a cache from one sweep to the next: by it the report at
+/// the end of a run tells how near the sweeps came to what memory allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// The sweeps over each cell.
+    pub sweeps: usize,
+    /// The numbers that are read and written for each component, those included that a processor reads only to overwrite them.
+    pub numbers: usize,
 }
 
 /// One step, as the driver asks for it.

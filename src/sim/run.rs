@@ -47,6 +47,8 @@ pub struct Run {
     pub heartbeat: Heartbeat,
     /// What asks this rank to stop.
     pub stops: Stops,
+    /// When the memory's bandwidth is measured.
+    pub bandwidth: Bandwidth,
 }
 
 impl Run {
@@ -67,6 +69,7 @@ impl Run {
             epoch: 1,
             lease: None,
             stops: Stops::never(),
+            bandwidth: Bandwidth::AfterLongRuns,
         })
     }
 
@@ -75,6 +78,16 @@ impl Run {
         let lease = self.lease.clone()?;
         Some(Arc::new(move || lease.check()))
     }
+}
+
+/// When the memory's bandwidth is measured, which takes about 0.1 s; never in an attempt that is interrupted, whose time is
+/// short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bandwidth {
+    /// At the end of an attempt whose steps took 10 s or longer.
+    AfterLongRuns,
+    /// At the end of every attempt.
+    Always,
 }
 
 /// What to do with the checkpoints that a run directory already has.

@@ -28,6 +28,7 @@ mod shapes;
 mod stage;
 mod stops;
 mod tealeaf;
+mod times;
 
 #[test]
 fn a_new_physics_is_forty_lines_or_fewer() {

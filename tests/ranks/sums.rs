@@ -2,12 +2,14 @@
 
 use steadfast::comm::{Communicator, ExactSum};
 use steadfast::grid::{Cell, random};
+use steadfast::rundir::Spread;
 
 use super::Check;
 
 pub const CHECKS: &[Check] = &[
     ("extremes_are_exact_and_nan_wins", extremes_are_exact_and_nan_wins),
     ("integers_add_over_the_ranks", integers_add_over_the_ranks),
+    ("a_spread_has_the_least_the_mean_and_the_greatest", a_spread_has_the_least_the_mean_and_the_greatest),
     ("exact_sums_are_bitwise_those_of_one_rank", exact_sums_are_bitwise_those_of_one_rank),
 ];
 
@@ -38,6 +40,16 @@ fn integers_add_over_the_ranks(world: &Communicator) {
     world.min_i64(&mut least).unwrap();
     assert_eq!(least, [-3]);
     world.sum_i64(&mut []).unwrap();
+}
+
+fn a_spread_has_the_least_the_mean_and_the_greatest(world: &Communicator) {
+    let (rank, size) = (world.rank() as f64, world.size() as f64);
+    let spreads = world.spread(&[rank, 0.1, -3.0]).unwrap();
+    assert_eq!(spreads[0], Spread { min: 0.0, mean: (size - 1.0) / 2.0, max: size - 1.0 });
+    for (spread, all) in spreads[1..].iter().zip([0.1, -3.0]) {
+        assert_eq!(*spread, Spread { min: all, mean: all, max: all }, "what all ranks have is its own mean");
+    }
+    assert_eq!(world.spread(&[]).unwrap(), []);
 }
 
 fn exact_sums_are_bitwise_those_of_one_rank(world: &Communicator) {

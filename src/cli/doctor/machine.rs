@@ -4,10 +4,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Check;
 use crate::cli::show;
+use crate::field::MemoryProbe;
 
 /// Looks at the machine itself.
 pub fn look() -> Vec<Check> {
-    vec![cores(), memory(), clock(), hdf5()]
+    vec![cores(), memory(), bandwidth(), clock(), hdf5()]
 }
 
 fn cores() -> Check {
@@ -22,6 +23,23 @@ fn memory() -> Check {
     match (memory_of(&text, "MemAvailable"), memory_of(&text, "MemTotal")) {
         (Some(free), Some(all)) => Check::ok("memory", format!("{} free of {}", show::bytes(free), show::bytes(all))),
         _ => Check::warn("memory", "unknown", "`PROGRAM plan` says what a case needs; compare it with what is here"),
+    }
+}
+
+/// What bounds every sweep over more than the caches hold.
+fn bandwidth() -> Check {
+    // As many threads as there are cores.
+    match rayon::ThreadPoolBuilder::new().build() {
+        Ok(pool) => {
+            let (moved, threads) = (MemoryProbe::new(&pool, 1).bandwidth(), pool.current_num_threads());
+            let plural = if threads == 1 { "" } else { "s" };
+            Check::ok("bandwidth", format!("{}B/s to and from memory, by {threads} thread{plural}", show::rate(moved)))
+        }
+        Err(cause) => Check::warn(
+            "bandwidth",
+            format!("unknown: {cause}"),
+            "let the doctor start as many threads as there are cores",
+        ),
     }
 }
 

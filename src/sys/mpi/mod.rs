@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use mpi::ffi;
 
-pub(crate) use communicator::{Communicator, Operation};
+pub(crate) use communicator::{Communicator, Operation, Reduced};
 pub(crate) use messages::{Messages, Transport};
 pub(crate) use parcels::Parcels;
 
