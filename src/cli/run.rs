@@ -165,7 +165,8 @@ impl Launch<'_> {
         let heartbeat = comm.vote(Heartbeat::start(&directory, comm.rank(), &orders))?;
         let left =
             orders.deadline.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
-        let limit = args.time_limit.into_iter().chain(left).min();
+        // Of many clocks one is the first to tell that time is up, and only rank 0 can say why the run ended.
+        let limit = args.time_limit.into_iter().chain(left).min().filter(|_| comm.rank() == 0);
         let stops = comm.vote(Stops::listen(signals, heartbeat.stop_flag(), limit))?;
         let start = if args.fresh { Start::Fresh } else { Start::Continue };
         Ok(Run {

@@ -189,8 +189,8 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
             .collect();
         // The state moves in and out; an empty field keeps its place.
         let empty = Field::new(tiling, &Partition::by_cost(&[], 1), 0, 0, 0);
-        self.buffers = vec![domain.state().clone(); self.stages.buffers];
-        self.buffers[0] = empty;
+        // One at a time: for a moment too many, they would not fit where they do.
+        self.buffers = std::iter::once(empty).chain((1..self.stages.buffers).map(|_| domain.state().clone())).collect();
         self.valid = vec![0; self.stages.buffers];
         self.spent = vec![0.0; self.cores.len()];
         Ok(())

@@ -21,7 +21,8 @@ impl Stops {
         Stops::default()
     }
 
-    /// Listens to these signals, to a flag that others set, and to a limit of wall time; a second SIGINT ends the process.
+    /// Listens to these signals, to a flag that others set, and to a limit of wall time, which one rank's clock may judge
+    /// for all; a second SIGINT ends the process.
     ///
     /// # Errors
     /// If the signals cannot be listened to.
