@@ -31,8 +31,8 @@ def options():
     parser.add_argument("--rounds", type=int, metavar="N", help="pairs of runs for each case [default: 3, with --full 5]")
     parser.add_argument("--sweeps", type=int, default=4, metavar="N", help="sweeps an exchange where there are several [default: 4]")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for every run of Steadfast")
-    parser.add_argument("--rustflags", default="-C target-cpu=native", metavar="FLAGS",
-                        help="what Rust's side is compiled with; '' for what anybody gets [default: %(default)s]")
+    parser.add_argument("--rustflags", default="", metavar="FLAGS",
+                        help="what Rust's side is compiled with besides, as '-C target-cpu=native' [default: nothing]")
     parser.add_argument("--athena", metavar="BINARY", help="Athena++, configured with --prob=blast --flux=hllc -mpi")
     parser.add_argument("--disk", metavar="DIR", default=str(BUILT), help="a directory on the disk to be measured [default: %(default)s]")
     parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
@@ -87,7 +87,7 @@ def run_row(row, sides, rounds):
     except Skipped as reason:
         outcome["skipped"] = str(reason)
         print(f"  skipped: {reason}", flush=True)
-    except Failed as reason:
+    except (Failed, OSError, LookupError, StopIteration, ValueError, TypeError) as reason:
         outcome["failed"] = str(reason)
         print(f"  FAILED: {reason}", flush=True)
     return outcome

@@ -46,16 +46,17 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     time_limit: Option<Duration>,
 
-    /// Show no progress, and not where the time went.
+    /// Show no progress, and no table of where the time went.
     #[arg(long, short)]
     quiet: bool,
 
-    /// Print where the time went as JSON, as times.json in the run directory has it, when this attempt ends well.
+    /// Print where the time of this attempt went as JSON, in the form of times.json in the run directory, when it ends well.
     #[arg(long)]
     json: bool,
 
-    /// Measure the memory's bandwidth at the end, which takes about 0.1 s, to compare the sweeps with it; it is measured
-    /// without being asked for where the steps took 10 s or longer, and never when the run is interrupted.
+    /// Measure the memory's bandwidth at the end, which takes some tenths of a second and at most 1 GiB of a node, to compare
+    /// the sweeps with it; it is measured without being asked for after 10 s or more, and never when the run is interrupted or
+    /// memory is short.
     #[arg(long)]
     measure_bandwidth: bool,
 }
@@ -168,6 +169,7 @@ impl Launch<'_> {
         // Of many clocks one is the first to tell that time is up, and only rank 0 can say why the run ended.
         let limit = args.time_limit.into_iter().chain(left).min().filter(|_| comm.rank() == 0);
         let stops = comm.vote(Stops::listen(signals, heartbeat.stop_flag(), limit))?;
+        let measures = comm.broadcast(0, comm.is_root().then_some(args.measure_bandwidth))?;
         let start = if args.fresh { Start::Fresh } else { Start::Continue };
         Ok(Run {
             program: program_name(),
@@ -179,7 +181,7 @@ impl Launch<'_> {
             lease,
             heartbeat,
             stops,
-            bandwidth: if args.measure_bandwidth { Bandwidth::Always } else { Bandwidth::AfterLongRuns },
+            bandwidth: if measures { Bandwidth::Always } else { Bandwidth::AfterLongRuns },
         })
     }
 

@@ -13,6 +13,9 @@ const WINDOW: Duration = Duration::from_millis(40);
 /// What caches are taken for where the system does not tell.
 const USUAL_CACHE: usize = 32 << 20;
 
+/// The most bytes that all processes of a node take, whatever its caches hold.
+const MOST: usize = 1 << 30;
+
 /// The fewest numbers of a thread in each of the two arrays: more than its own caches hold.
 const FEWEST: usize = 1 << 19;
 
@@ -30,15 +33,16 @@ pub struct MemoryProbe<'a> {
 }
 
 impl<'a> MemoryProbe<'a> {
-    /// The bytes that all processes of this node take together: four times what its last caches hold.
-    pub fn bytes_on_node() -> usize {
-        4 * last_caches().unwrap_or(USUAL_CACHE)
+    /// The bytes that one of so many processes on this node takes: all together four times what its last caches hold, within
+    /// bounds.
+    pub fn bytes(threads: usize, processes: usize) -> usize {
+        let share = (4 * last_caches().unwrap_or(USUAL_CACHE)).min(MOST) / processes.max(1);
+        share.max(2 * size_of::<f64>() * FEWEST * threads)
     }
 
-    /// The share of one of so many processes on this node.
+    /// The share of one of so many processes on this node: [`Self::bytes`].
     pub fn new(pool: &'a ThreadPool, processes: usize) -> Self {
-        let share = Self::bytes_on_node() / 2 / size_of::<f64>() / processes.max(1);
-        let length = share.max(FEWEST * pool.current_num_threads());
+        let length = Self::bytes(pool.current_num_threads(), processes) / 2 / size_of::<f64>();
         let mut probe = MemoryProbe { pool, from: vec![0.0; length], to: vec![0.0; length] };
         // Pages lie where they are first written from, and none may be the one page of zeros that was never written.
         probe.each_part(|to, _| to.fill(1.0));

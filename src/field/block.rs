@@ -1,33 +1,70 @@
 //! A block's memory with its ghosts, and the blocks of a rank.
 
-use ndarray::{ArrayD, ArrayViewD, ArrayViewMutD, Slice};
+use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn, ShapeBuilder, Slice, StrideShape};
 
 use super::{Record, Scalar};
 use crate::grid::{BlockId, Cell, Partition, Region, Tiling};
+use crate::sys::cache::LINE;
 
 /// The memory of one block: a plane a component, each `[z, y, x]` with `width` ghosts on every side.
-#[derive(Debug, Clone)]
+///
+/// Where it costs little, rows are so far apart that the interior of each begins with a cache line: a line that a sweep
+/// writes whole need not be read before.
+#[derive(Debug)]
 pub struct Block<T, const N: usize> {
     id: BlockId,
     interior: Region<N>,
     memory: Region<N>,
     stride: [usize; N],
-    /// The bits of a layer's number along the last axis that tell its place.
-    mask: usize,
-    data: ArrayD<T>,
+    components: usize,
+    /// Whether sweeps write past the caches, since what they write is not read before it would have left them.
+    is_streamed: bool,
+    /// The numbers, from `lead` on.
+    store: Vec<T>,
+    lead: usize,
+}
+
+/// Rows may be longer by this part of themselves, so that each begins with a cache line.
+const PADDING: usize = 8;
+
+/// Sweeps over a rank's field of so many bytes write past the caches: no core has so large a share of them.
+const STREAMED_FROM: usize = 16 << 20;
+
+/// How far apart neighbours along x, y and z lie in the memory of a block, and its components.
+fn stride_and_plane<const N: usize>(memory: &Region<N>, scalar_bytes: usize) -> ([usize; N], usize) {
+    let extent = memory.extent();
+    let padded = extent[0].next_multiple_of(LINE / scalar_bytes);
+    let mut stride = [1; N];
+    for a in 1..N {
+        let pays = a == 1 && (padded - extent[0]) * PADDING <= extent[0];
+        stride[a] = if pays { padded } else { stride[a - 1] * extent[a - 1] };
+    }
+    (stride, stride[N - 1] * extent[N - 1])
+}
+
+/// The bytes that one component of a block takes up whose ghosts end where `memory` does.
+pub(crate) fn plane_bytes<const N: usize>(memory: &Region<N>, scalar_bytes: usize) -> usize {
+    stride_and_plane(memory, scalar_bytes).1 * scalar_bytes
 }
 
 impl<T: Scalar, const N: usize> Block<T, N> {
     /// Zeroed memory for a block whose interior is `interior`.
     pub fn new(id: BlockId, interior: Region<N>, width: usize, components: usize) -> Self {
         let memory = interior.grow(width as i64);
-        let extent = memory.extent();
-        let shape: Vec<usize> = std::iter::once(components).chain(extent.into_iter().rev()).collect();
-        let mut stride = [1; N];
-        for a in 1..N {
-            stride[a] = stride[a - 1] * extent[a - 1];
-        }
-        Block { id, interior, memory, stride, mask: usize::MAX, data: ArrayD::default(shape) }
+        let (stride, volume) = stride_and_plane(&memory, size_of::<T>());
+        Block { id, interior, memory, stride, components, is_streamed: false, store: Vec::new(), lead: 0 }
+            .with_memory(volume * components)
+    }
+
+    /// The same block with zeroed memory.
+    fn with_memory(mut self, length: usize) -> Self {
+        let line = LINE / size_of::<T>();
+        // What is zeroed here is not touched: its pages will lie where the threads are that write them.
+        self.store = vec![T::default(); length + line];
+        let width = (self.interior.lower[0] - self.memory.lower[0]) as usize;
+        let first = self.store.as_ptr().addr() / size_of::<T>() + width;
+        self.lead = first.next_multiple_of(line) - first;
+        self
     }
 
     /// The block's place on the curve.
@@ -47,7 +84,7 @@ impl<T: Scalar, const N: usize> Block<T, N> {
 
     /// The number of components.
     pub fn components(&self) -> usize {
-        self.data.shape()[0]
+        self.components
     }
 
     /// The distance in memory between cells that are neighbours along x, y, z.
@@ -57,12 +94,18 @@ impl<T: Scalar, const N: usize> Block<T, N> {
 
     /// The distance in memory between two components of a cell.
     pub fn plane(&self) -> usize {
-        self.data.len() / self.components().max(1)
+        self.stride[N - 1] * self.memory.extent()[N - 1]
     }
 
-    /// The bits of a layer's number along the last axis that tell its place: all of them, unless the block is a window.
-    pub(crate) fn mask(&self) -> usize {
-        self.mask
+    /// The same block, over which sweeps write past the caches.
+    pub(super) fn streamed(mut self) -> Self {
+        self.is_streamed = true;
+        self
+    }
+
+    /// Whether sweeps write past the caches.
+    pub(crate) fn is_streamed(&self) -> bool {
+        self.is_streamed
     }
 
     /// The position of a cell's first component in the memory.
@@ -72,23 +115,24 @@ impl<T: Scalar, const N: usize> Block<T, N> {
     #[inline]
     pub fn position(&self, cell: Cell<N>) -> usize {
         assert!(self.memory.contains(cell), "cell {cell:?} is outside of the block's memory {:?}", self.memory);
-        let mask = |a: usize| if a + 1 == N { self.mask } else { usize::MAX };
-        (0..N).map(|a| ((cell.0[a] - self.memory.lower[a]) as usize & mask(a)) * self.stride[a]).sum()
+        (0..N).map(|a| (cell.0[a] - self.memory.lower[a]) as usize * self.stride[a]).sum()
     }
 
-    /// All numbers, component after component.
+    /// All numbers, component after component; what lies between rows belongs to no cell.
     pub fn data(&self) -> &[T] {
-        self.data.as_slice().expect("a block's array is contiguous from birth")
+        &self.store[self.lead..][..self.plane() * self.components]
     }
 
     /// All numbers, component after component, to be changed.
     pub fn data_mut(&mut self) -> &mut [T] {
-        self.data.as_slice_mut().expect("a block's array is contiguous from birth")
+        let length = self.plane() * self.components;
+        &mut self.store[self.lead..][..length]
     }
 
     /// One component with its ghosts as an array `[z, y, x]`.
     pub fn array(&self, component: usize) -> ArrayViewD<'_, T> {
-        self.data.index_axis(ndarray::Axis(0), component)
+        let plane = &self.data()[component * self.plane()..][..self.plane()];
+        ArrayViewD::from_shape(self.shape(), plane).expect("a plane has a place for each of its cells")
     }
 
     /// One component's interior as an array `[z, y, x]`.
@@ -102,8 +146,9 @@ impl<T: Scalar, const N: usize> Block<T, N> {
 
     /// One component's interior as an array `[z, y, x]`, to be changed.
     pub fn interior_array_mut(&mut self, component: usize) -> ArrayViewMutD<'_, T> {
-        let inner = self.inner();
-        let mut view = self.data.index_axis_mut(ndarray::Axis(0), component);
+        let (inner, shape, volume) = (self.inner(), self.shape(), self.plane());
+        let plane = &mut self.data_mut()[component * volume..][..volume];
+        let mut view = ArrayViewMutD::from_shape(shape, plane).expect("a plane has a place for each of its cells");
         for (axis, slice) in inner.into_iter().enumerate() {
             view.slice_axis_inplace(ndarray::Axis(axis), slice);
         }
@@ -142,6 +187,12 @@ impl<T: Scalar, const N: usize> Block<T, N> {
         value.store(|c, x| data[at + c * plane] = x);
     }
 
+    /// How the cells of a component lie in its plane, along z, y, x.
+    fn shape(&self) -> StrideShape<IxDyn> {
+        let reversed = |of: [usize; N]| of.into_iter().rev().collect::<Vec<_>>();
+        IxDyn(&reversed(self.memory.extent())).strides(IxDyn(&reversed(self.stride)))
+    }
+
     /// The interior within the memory, along z, y, x.
     fn inner(&self) -> [Slice; N] {
         let extent = self.interior.extent();
@@ -153,19 +204,40 @@ impl<T: Scalar, const N: usize> Block<T, N> {
     }
 }
 
+impl<T: Scalar, const N: usize> Clone for Block<T, N> {
+    fn clone(&self) -> Self {
+        let Block { id, interior, memory, stride, components, is_streamed, .. } = *self;
+        // Another memory begins elsewhere within a cache line.
+        let mut copy = Block { id, interior, memory, stride, components, is_streamed, store: Vec::new(), lead: 0 }
+            .with_memory(self.data().len());
+        copy.data_mut().copy_from_slice(self.data());
+        copy
+    }
+}
+
 /// The blocks of one rank, along the curve, all with ghosts of the same width.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Field<T, const N: usize> {
     blocks: Vec<Block<T, N>>,
     width: usize,
     components: usize,
 }
 
+impl<T: Scalar, const N: usize> Clone for Field<T, N> {
+    fn clone(&self) -> Self {
+        Field { blocks: self.blocks.clone(), ..*self }
+    }
+}
+
 impl<T: Scalar, const N: usize> Field<T, N> {
     /// Zeroed blocks for one rank.
     pub fn new(tiling: &Tiling<N>, partition: &Partition, rank: usize, width: usize, components: usize) -> Self {
         let blocks = partition.blocks(rank).map(|id| Block::new(id, tiling.region(id), width, components));
-        Field { blocks: blocks.collect(), width, components }
+        let mut field = Field { blocks: blocks.collect(), width, components };
+        if field.bytes() >= STREAMED_FROM {
+            field.blocks = field.blocks.into_iter().map(Block::streamed).collect();
+        }
+        field
     }
 
     /// The blocks along the curve; none on a spare rank.

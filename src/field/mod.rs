@@ -24,6 +24,7 @@ mod stencil;
 mod sweep;
 
 pub use bandwidth::MemoryProbe;
+pub(crate) use block::plane_bytes;
 pub use block::{Block, Field};
 pub use record::{Component, Member, Record, Role};
 pub use scalar::{Scalar, ScalarKind};

@@ -6,8 +6,7 @@
 //!    [`Bounds::run`], which assert that the region, grown by `reach`, lies in the memory region of the source, that the
 //!    region lies in that of the other buffers, and that each buffer has a place for every cell of its own memory region.
 //! 2. So for each cell of the region and each offset of at most `reach` along every axis, the position
-//!    `Σ offset·stride + layer·stride + component·plane` lies in the buffer, if `component < COMPONENTS`. A block that keeps
-//!    a window of its layers has several layers in one place, but a place for each.
+//!    `at + Σ offset·stride + component·plane` lies in the buffer, if `component < COMPONENTS`.
 //! 3. [`Stencil::at`] asserts that the offset is at most `reach`; `load` asks for no other components. Offset and reach
 //!    are constants after inlining, so the assertion costs nothing, and without a bounds check the row vectorises
 //!    (measured: 3–4 times faster).
@@ -16,15 +15,13 @@
 
 use super::{Block, Record, Scalar};
 use crate::grid::{Axis, Cell, Grid, Offset, Region, Vector};
-use crate::sys::cache::{LINE, prefetch};
+use crate::sys::cache::{LINE, finish_streams, prefetch, stream};
 
 /// Where a kernel reads: one cell and those round it, up to the model's reach.
 #[derive(Debug)]
 pub struct Stencil<'a, S: Record, const N: usize> {
     data: &'a [S::Scalar],
-    /// Where the cell lies in its layer, and which layer along the last axis that is.
     at: usize,
-    layer: usize,
     shape: Shape<N>,
     reach: usize,
     cell: Cell<N>,
@@ -44,7 +41,7 @@ impl<S: Record, const N: usize> Stencil<'_, S, N> {
     /// What this cell holds.
     #[inline(always)]
     pub fn here(&self) -> S {
-        self.read(self.at, self.layer)
+        self.read(self.at)
     }
 
     /// What the cell at an offset from this one holds: `u.at(x)`, `u.at(-x)`, `u.at(x + y)`, `u.at(2 * x)`.
@@ -54,17 +51,13 @@ impl<S: Record, const N: usize> Stencil<'_, S, N> {
     #[inline(always)]
     pub fn at(&self, offset: impl Into<Offset<N>>) -> S {
         let Offset(offset) = offset.into();
-        let (mut at, mut layer) = (self.at, self.layer);
+        let mut at = self.at;
         #[expect(clippy::needless_range_loop, reason = "plain indices become constants in every read")]
         for a in 0..N {
             assert!(offset[a].unsigned_abs() <= self.reach, "a kernel reads farther than its REACH");
-            if a + 1 < N {
-                at = at.wrapping_add_signed(offset[a].wrapping_mul(self.shape.stride[a] as isize));
-            } else {
-                layer = layer.wrapping_add_signed(offset[a]);
-            }
+            at = at.wrapping_add_signed(offset[a].wrapping_mul(self.shape.stride[a] as isize));
         }
-        self.read(at, layer)
+        self.read(at)
     }
 
     /// The distance between cell centres along an axis.
@@ -87,8 +80,7 @@ impl<S: Record, const N: usize> Stencil<'_, S, N> {
     }
 
     #[inline(always)]
-    fn read(&self, at: usize, layer: usize) -> S {
-        let at = at.wrapping_add(self.shape.layer(layer));
+    fn read(&self, at: usize) -> S {
         // SAFETY: `at` belongs to a cell within reach of one in the checked region (parts 2 and 3 of the proof above).
         S::load(|component| unsafe { load(self.data, at, component, self.shape.plane, S::COMPONENTS) })
     }
@@ -125,6 +117,8 @@ pub trait Observe<S: Record> {
     /// Whether a value may stay. It is asked of every value in the loop that computes it, which it must not slow down: of
     /// the ghosts that a sweep computes, too, and of some cells twice.
     fn admits(&self, value: S) -> bool;
+    /// Whether it looks at the values of rows again, once they are written.
+    fn looks_back(&self) -> bool;
     /// Sees a row that was just written: whether all of its values are admitted, and the `length` cells of it that are
     /// interior; `get(i)` is cell `i` of them.
     fn row(&mut self, admitted: bool, length: usize, get: impl Fn(usize) -> S);
@@ -137,6 +131,11 @@ impl<S: Record> Observe<S> for () {
     }
 
     #[inline(always)]
+    fn looks_back(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
     fn row(&mut self, _: bool, _: usize, _: impl Fn(usize) -> S) {}
 }
 
@@ -146,35 +145,18 @@ struct Shape<const N: usize> {
     lower: [i64; N],
     stride: [usize; N],
     plane: usize,
-    /// The bits that a layer's number along the last axis has in memory: all, or fewer where old layers make room for new.
-    mask: usize,
 }
 
 impl<const N: usize> Shape<N> {
     fn of<T: Scalar>(block: &Block<T, N>) -> Self {
         let Region { lower, .. } = block.memory();
-        Shape { lower, stride: block.stride(), plane: block.plane(), mask: block.mask() }
-    }
-
-    /// The first position of a layer along the last axis.
-    #[inline(always)]
-    fn layer(&self, number: usize) -> usize {
-        // Rows cannot be cut: along the only axis, all cells are kept.
-        if N == 1 { number } else { (number & self.mask).wrapping_mul(self.stride[N - 1]) }
-    }
-
-    /// Where a cell lies in its layer, and which layer that is.
-    #[inline(always)]
-    fn place(&self, cell: Cell<N>) -> (usize, usize) {
-        let along = |a: usize| (cell.0[a] - self.lower[a]) as usize;
-        ((0..N - 1).map(|a| along(a) * self.stride[a]).sum(), along(N - 1))
+        Shape { lower, stride: block.stride(), plane: block.plane() }
     }
 
     /// The position of a cell's first component.
     #[inline(always)]
     fn position(&self, cell: Cell<N>) -> usize {
-        let (at, layer) = self.place(cell);
-        at + self.layer(layer)
+        (0..N).map(|a| (cell.0[a] - self.lower[a]) as usize * self.stride[a]).sum()
     }
 }
 
@@ -186,6 +168,8 @@ pub(super) struct Bounds<const N: usize> {
     old: Shape<N>,
     out: Shape<N>,
     reach: usize,
+    /// Whether what is computed is written past the caches.
+    streams: bool,
     /// From a cell of the region to the one that it is an image of.
     shift: Offset<N>,
     lower: [f64; N],
@@ -244,6 +228,7 @@ impl<const N: usize> Bounds<N> {
             old,
             out: Shape::of(out),
             reach,
+            streams: out.is_streamed(),
             shift,
             lower: grid.lower().0,
             spacing: grid.spacing().0,
@@ -273,18 +258,19 @@ impl<const N: usize> Bounds<N> {
     }
 }
 
-/// Whether a block has room for each layer that its mask lets through.
+/// Whether a block has a place for each cell of its memory region, with neighbours along x next to each other.
 fn is_whole<T: Scalar, const N: usize>(block: &Block<T, N>) -> bool {
-    let (shape, layers) = (Shape::of(block), block.memory().extent()[N - 1]);
-    let kept = shape.mask.saturating_add(1).min(layers);
-    kept.checked_mul(shape.stride[N - 1]) <= Some(shape.plane)
-        && block.data().len() == shape.plane * block.components()
-        && (0..N - 1).all(|a| shape.stride[a] * block.memory().extent()[a] <= shape.stride[a + 1])
+    let (stride, extent, plane) = (block.stride(), block.memory().extent(), block.plane());
+    let room = |a: usize| if a + 1 < N { stride[a + 1] } else { plane };
+    stride[0] == 1
+        && (0..N).all(|a| stride[a].checked_mul(extent[a]).is_some_and(|taken| taken <= room(a)))
+        && plane.checked_mul(block.components()) == Some(block.data().len())
 }
 
 /// The loop over rows, x innermost: compiled for several widths of vectors, of which the widest that the processor has is
 /// taken. All give the same bits, since no product is fused with a sum. As arguments the slices are known not to overlap.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
+#[inline(never)]
 fn run_rows<
     S: Record,
     C: Record,
@@ -304,25 +290,28 @@ fn run_rows<
     let (from, kept, to) = (bounds.source, bounds.old, bounds.out);
     let length = region.extent()[0];
     let seen = region.intersect(&interior);
-    for row in region.rows() {
-        let (at, layer) = from.place(row);
-        let (kept_at, to_at) = (kept.position(row), to.position(row));
-        if N == 3 && reach > 0 {
-            let ahead = AHEAD.div_ceil(length) * from.stride[1];
-            let next = at + ahead + from.layer(layer + reach);
+    // What the observer looks at again must not have left the caches.
+    let streams = bounds.streams && S::COMPONENTS == 1 && OLD != IN_PLACE && !observe.looks_back();
+    let (rows, ahead) = (region.extent()[N.min(2) - 1] as i64, AHEAD.div_ceil(length) as i64);
+    each_row(&region, |row| {
+        let (at, kept_at, to_at) = (from.position(row), kept.position(row), to.position(row));
+        if N == 3 && reach > 0 && ahead < rows {
+            // Beyond the last row of a layer, the first ones of the next.
+            let (rows_on, layers_on) =
+                if row.0[1] + ahead < region.upper[1] { (ahead, reach) } else { (ahead - rows, reach + 1) };
+            let next =
+                (at + layers_on * from.stride[2]).wrapping_add_signed(rows_on as isize * from.stride[1] as isize);
             for component in 0..S::COMPONENTS {
                 for i in (0..length).step_by(LINE / size_of::<S::Scalar>()) {
                     prefetch(source, next + i + component * from.plane);
                 }
             }
         }
-        let mut compute = |i: usize| {
+        let compute = |out: &[S::Scalar], i: usize| {
             let mut cell = row + shift;
             cell.0[0] += i as i64;
-            // Along the only axis, cells are layers.
-            let (at, layer) = if N > 1 { (at + i, layer) } else { (at, layer + i) };
-            let u = Stencil { data: source, at, layer, shape: from, reach, cell, lower, spacing };
-            let k = Stencil { data: beside, at, layer, shape: from, reach, cell, lower, spacing };
+            let u = Stencil { data: source, at: at + i, shape: from, reach, cell, lower, spacing };
+            let k = Stencil { data: beside, at: at + i, shape: from, reach, cell, lower, spacing };
             let before = match OLD {
                 SOURCE => u.here(),
                 // SAFETY: the cell is one of the checked region, which lies in the memory of `out` and `old` (part 1).
@@ -330,29 +319,36 @@ fn run_rows<
                 // SAFETY: as above.
                 _ => S::load(|c| unsafe { load(old, kept_at + i, c, kept.plane, S::COMPONENTS) }),
             };
-            let value = kernel(before, u, k);
-            value.store(|component, x| {
-                assert!(component < S::COMPONENTS, "a record stores a component that it does not have");
-                // SAFETY: as above.
-                unsafe { *out.get_unchecked_mut(to_at + i + component * to.plane) = x }
-            });
-            observe.admits(value)
+            kernel(before, u, k)
         };
         let mut admitted = true;
         if S::COMPONENTS == 1 && OLD != IN_PLACE && length >= LANES {
             let mut start = 0;
             while start < length {
                 start = start.min(length - LANES);
-                let mut all = true;
-                for i in 0..LANES {
-                    all &= compute(start + i);
+                let (mut values, mut all) = ([S::Scalar::default(); LANES], true);
+                for (i, place) in values.iter_mut().enumerate() {
+                    let value = compute(&[], start + i);
+                    value.store(|_, x| *place = x);
+                    all &= observe.admits(value);
                 }
                 admitted &= all;
+                let first = to_at + start;
+                let into = &mut out[first..first + LANES];
+                if !streams || !stream(into, &values) {
+                    into.copy_from_slice(&values);
+                }
                 start += LANES;
             }
         } else {
             for i in 0..length {
-                admitted &= compute(i);
+                let value = compute(out, i);
+                value.store(|component, x| {
+                    assert!(component < S::COMPONENTS, "a record stores a component that it does not have");
+                    // SAFETY: as above.
+                    unsafe { *out.get_unchecked_mut(to_at + i + component * to.plane) = x }
+                });
+                admitted &= observe.admits(value);
             }
         }
         let is_seen = (1..N).all(|a| (seen.lower[a]..seen.upper[a]).contains(&row.0[a]));
@@ -364,5 +360,27 @@ fn run_rows<
             // SAFETY: the cell is one of the checked region.
             S::load(|c| unsafe { load(written, first + i, c, to.plane, S::COMPONENTS) })
         });
+    });
+    if streams {
+        finish_streams();
+    }
+}
+
+/// Visits the first cell of each row of a region, y before z: without the divisions of an iterator over all of them, which
+/// rows of few cells feel.
+#[inline(always)]
+fn each_row<const N: usize>(region: &Region<N>, mut visit: impl FnMut(Cell<N>)) {
+    if region.is_empty() {
+        return;
+    }
+    let range = |a: usize| if a < N { region.lower[a]..region.upper[a] } else { 0..1 };
+    let mut row = Cell(region.lower);
+    for z in range(2) {
+        for y in range(1) {
+            for (a, place) in row.0.iter_mut().enumerate().skip(1) {
+                *place = if a == 1 { y } else { z };
+            }
+            visit(row);
+        }
     }
 }

@@ -185,6 +185,19 @@ impl Times {
             .map_err(|cause| Error::io("write where the time went", &path, &cause))
     }
 
+    /// Removes the record, because the run starts over.
+    ///
+    /// # Errors
+    ///
+    /// An I/O error, if it is there and cannot be removed.
+    pub fn remove(run: &RunDirectory) -> Result<()> {
+        let path = run.times();
+        match std::fs::remove_file(&path) {
+            Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|cause| Error::io("remove the old record of times", &path, &cause)),
+        }
+    }
+
     /// Reads the record; none if no attempt has ended well.
     ///
     /// # Errors

@@ -64,6 +64,7 @@ pub(super) fn fluxes<L: ConservationLaw<N>, const N: usize, const AXIS: usize>(
 /// loop was 4.6 times slower (measured). Compiled for several widths of vectors, and not
 /// inlined, so that the strips are known not to overlap.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
+#[inline(never)]
 fn solve<L: ConservationLaw<N>, const N: usize, const AXIS: usize, R: Solve>(
     law: &L,
     cells: &[Strips; 2],
@@ -86,6 +87,7 @@ fn solve<L: ConservationLaw<N>, const N: usize, const AXIS: usize, R: Solve>(
 /// In two steps, since a choice between two records with a vector in them was a choice between two places in memory, and
 /// did not vectorise.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
+#[inline(never)]
 fn secure<L: ConservationLaw<N>, const N: usize>(law: &L, means: &Strips, states: &mut Strips) {
     let mut sound = [true; LANES];
     for i in 0..LANES {

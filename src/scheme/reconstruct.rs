@@ -34,6 +34,7 @@ pub(super) fn reconstruct<'a>(scheme: &Scheme, cell: impl Fn(usize) -> &'a Strip
 /// Straight lines. Here and below compiled for several widths of vectors, and not inlined: as arguments the strips are
 /// known not to overlap.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
+#[inline(never)]
 fn linear(cells: [&Strip; 4], low: &mut Strip, high: &mut Strip, limit: impl Fn(f64, f64) -> f64) {
     for i in 0..LANES {
         let [a, b, c, d] = cells.map(|cell| cell[i]);
@@ -66,6 +67,7 @@ impl Profile for WenoZ {
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
+#[inline(never)]
 fn quintic<P: Profile>(cells: [&Strip; 6], low: &mut Strip, high: &mut Strip) {
     for i in 0..LANES {
         let [a, b, c, d, e, f] = cells.map(|cell| cell[i]);

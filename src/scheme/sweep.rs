@@ -353,6 +353,7 @@ fn scatter<const N: usize>(strips: &Strips, block: &mut Block<f64, N>, at: usize
 /// The primitive variables of some cells. Here and below compiled for several widths of vectors, and not inlined: as
 /// arguments the strips are known not to overlap.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
+#[inline(never)]
 fn to_primitive<L: ConservationLaw<N>, const N: usize>(law: &L, u: &Strips, w: &mut Strips) {
     for i in 0..LANES {
         law.primitive(L::State::load(|c| u[c][i])).store(|c, x| w[c][i] = x);
@@ -361,6 +362,7 @@ fn to_primitive<L: ConservationLaw<N>, const N: usize>(law: &L, u: &Strips, w: &
 
 /// Adds what flows in less what flows out, by the cell's length.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
+#[inline(never)]
 fn gain(inflow: &Strip, outflow: &Strip, per_length: f64, rate: &mut Strip) {
     for i in 0..LANES {
         rate[i] += (inflow[i] - outflow[i]) * per_length;
@@ -369,6 +371,7 @@ fn gain(inflow: &Strip, outflow: &Strip, per_length: f64, rate: &mut Strip) {
 
 /// Adds the law's source to the rates of some cells, which have `place` but for their x.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
+#[inline(never)]
 fn add_source<L: ConservationLaw<N>, const N: usize>(
     law: &L,
     u: &Strips,
@@ -386,6 +389,7 @@ fn add_source<L: ConservationLaw<N>, const N: usize>(
 
 /// Combines one component of some cells.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
+#[inline(never)]
 fn mix(combine: &Combine, before: &Strip, u: &Strip, rate: &Strip, value: &mut Strip) {
     let Combine { keep, take, by, .. } = *combine;
     if keep == 1.0 && take == 0.0 {
@@ -608,6 +612,9 @@ mod tests {
         struct Sum(f64, usize);
         impl Observe<f64> for Sum {
             fn admits(&self, _: f64) -> bool {
+                true
+            }
+            fn looks_back(&self) -> bool {
                 true
             }
             fn row(&mut self, _: bool, length: usize, get: impl Fn(usize) -> f64) {

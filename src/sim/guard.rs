@@ -98,6 +98,11 @@ impl<P: Physics<N>, const N: usize> Observe<P::State> for Guard<'_, P, N> {
     }
 
     #[inline(always)]
+    fn looks_back(&self) -> bool {
+        self.asks_timescale
+    }
+
+    #[inline(always)]
     fn row(&mut self, admitted: bool, length: usize, get: impl Fn(usize) -> P::State) {
         let mut sound = admitted;
         if self.asks_timescale {

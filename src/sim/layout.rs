@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use std::path::Path;
+
 use crate::config::Case;
 use crate::error::{Error, Kind, Result};
-use crate::field::{Component, Record};
+use crate::field::{Component, Record, plane_bytes};
 use crate::grid::{Partition, Tiling};
 
 use super::program::{Needs, Program};
@@ -90,9 +92,9 @@ impl<const N: usize> Layout<N> {
 
     /// The bytes of all buffers of a rank's blocks, ghosts included.
     pub fn bytes_of(&self, partition: &Partition, rank: usize) -> u64 {
-        let cells: u64 =
-            partition.blocks(rank).map(|id| self.tiling.region(id).grow(self.width as i64).volume() as u64).sum();
-        cells * (self.buffers * self.components.len() * self.scalar_bytes) as u64
+        let memory = |id| self.tiling.region(id).grow(self.width as i64);
+        let plane: u64 = partition.blocks(rank).map(|id| plane_bytes(&memory(id), self.scalar_bytes) as u64).sum();
+        plane * (self.buffers * self.components.len()) as u64
     }
 
     /// What a rank receives from others in one exchange.
@@ -177,6 +179,26 @@ impl Memory {
             Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
         };
         Some(Memory { available: bytes("MemAvailable:")?, total: bytes("MemTotal:")? })
+    }
+
+    /// What this process can still get within the limits of its control groups, such as a job's; what files in the cache take
+    /// counts as taken.
+    pub fn left_to_this_process(&self) -> u64 {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let left = groups.lines().filter_map(|line| {
+            let (controllers, group) = line.split_once(':')?.1.split_once(':')?;
+            let (root, limit, taken) = match controllers {
+                "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
+                _ => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+            };
+            let folder = Path::new(root).join(group.trim_start_matches('/'));
+            let left_in = |folder: &Path| {
+                let read = |name| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
+                Some(read(limit)?.saturating_sub(read(taken)?))
+            };
+            folder.ancestors().take_while(|folder| folder.starts_with(root)).filter_map(left_in).min()
+        });
+        left.min().map_or(self.available, |left| left.min(self.available))
     }
 }
 

@@ -66,7 +66,7 @@ pub trait Model<const N: usize>: DeserializeOwned + Send + Sync + 'static {
     /// The rate of change ∂u/∂t in one cell at a time.
     ///
     /// It must be a function of its arguments alone: it is computed on whichever rank has the cell, and more than once
-    /// where several sweeps share an exchange.
+    /// where several sweeps share an exchange or a row ends.
     fn rate(&self, u: Stencil<'_, Self::State, N>, time: f64) -> Self::State;
 
     /// The longest stable step for a cell with this state and these edges, in units of time, at a CFL number of 1.

@@ -22,7 +22,7 @@ use crate::config::Case;
 use crate::error::{Error, Kind, Result};
 use crate::field::Record;
 use crate::nearby::{self, Save, Survey};
-use crate::rundir::{Event, Finished, Journal};
+use crate::rundir::{Event, Finished, Journal, Times};
 
 /// The checkpoints that a run may go on from, newest first, as rank 0 found them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -349,6 +349,7 @@ pub(super) fn discard(comm: &Communicator, run: &Run) -> Result<()> {
 
 fn remove(run: &Run) -> Result<()> {
     Finished::remove(&run.directory)?;
+    Times::remove(&run.directory)?;
     let (complete, partial) = (run.directory.checkpoints()?, run.directory.partials()?);
     let outputs = run.directory.outputs()?;
     if !complete.is_empty() || !outputs.is_empty() {

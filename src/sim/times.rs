@@ -92,8 +92,9 @@ impl<P: Program<N>, const N: usize> Simulation<'_, P, N> {
     /// # Collective
     fn bandwidth_of_all(&self) -> Result<Option<f64>> {
         let on_node = self.comm.node()?.size;
-        let is_free = |free: layout::Memory| free.available / 2 > MemoryProbe::bytes_on_node() as u64;
-        let mut fits = [i64::from(layout::Memory::of_this_node().is_none_or(is_free))];
+        let needed = MemoryProbe::bytes(self.case.run.threads, on_node) * on_node;
+        let is_free = |free: layout::Memory| free.left_to_this_process() / 2 > needed as u64;
+        let mut fits = [i64::from(layout::Memory::of_this_node().is_some_and(is_free))];
         self.comm.min_i64(&mut fits)?;
         if fits == [0] {
             return Ok(None);

@@ -30,6 +30,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const PANIC: i32 = 101;
 /// How long the others may take to end when one has, with a code of ours.
 const AGREEMENT: Duration = Duration::from_secs(2);
+/// The system's number for a process that there is not.
+const ESRCH: i32 = nix::errno::Errno::ESRCH as i32;
 /// What a launcher kills ranks with.
 const SIGKILL: i32 = nix::sys::signal::Signal::SIGKILL as i32;
 /// How long killed processes may take to vanish.
@@ -67,6 +69,7 @@ pub(super) fn run(
         journal: Journal::new(&plan.directory, orders.attempt),
         launcher,
         deaths,
+        is_blind: false,
         watch: Watch::new(placement.ranks, plan.hang_after),
         pace: Pace::default(),
         lines,
@@ -107,6 +110,8 @@ struct Attempt<'a> {
     launcher: Child,
     /// Watches the launcher, and the ranks' processes that are descendants of this one.
     deaths: Deaths,
+    /// Whether a process could not be watched, which was told.
+    is_blind: bool,
     watch: Watch,
     pace: Pace,
     /// What the launcher says, where it is listened to.
@@ -241,8 +246,15 @@ impl Attempt<'_> {
         for record in records {
             let is_known = record.phase.may_leave() || self.deaths.watches(record.pid);
             if is_here(record) && !is_known && is_descendant(record.pid) {
-                // A process that is gone already is what the launcher will tell of.
-                let _ = self.deaths.watch(record.pid);
+                match self.deaths.watch(record.pid) {
+                    // Of a process that is gone already the launcher will tell.
+                    Err(cause)
+                        if cause.raw_os_error() != Some(ESRCH) && !std::mem::replace(&mut self.is_blind, true) =>
+                    {
+                        (self.tell)(&format!("cannot watch the process of rank {}: {cause}", record.rank));
+                    }
+                    _ => {}
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use steadfast::rundir::{Memory, Part, Spread, State, Times, Updates};
 
-use super::stage::{Ended, Room, example, gray_scott, starts};
+use super::stage::{Ended, Room, example, gray_scott, ranks, starts};
 
 const STEPS: u64 = 40;
 
@@ -114,7 +114,7 @@ fn an_attempt_tells_of_its_own_steps_and_one_without_steps_leaves_the_record_alo
     let run = room.run("run");
     let runs = || room.alone("gray_scott").runs("case.toml", "run").args(&["--json", "--measure-bandwidth"]);
     let mut running = runs().start();
-    running.wait_until("the start of the run", || run.journal().exists() && starts(&run).len() == 1);
+    running.wait_until("a step", || ranks(&run, 1).iter().any(|rank| rank.step > 0));
     running.signal(Signal::SIGTERM);
     let first = told(&room, &running.ends_with(75), "run");
     assert_eq!((first.state, first.attempt, first.step), (State::Stopped, 1, first.steps));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Check;
 use crate::cli::show;
 use crate::field::MemoryProbe;
+use crate::sim::layout::Memory;
 
 /// Looks at the machine itself.
 pub fn look() -> Vec<Check> {
@@ -26,10 +27,21 @@ fn memory() -> Check {
     }
 }
 
+/// Whether a measurement could take what others need.
+fn is_too_full(pool: &rayon::ThreadPool) -> bool {
+    let needed = MemoryProbe::bytes(pool.current_num_threads(), 1) as u64;
+    Memory::of_this_node().is_none_or(|memory| memory.left_to_this_process() / 2 <= needed)
+}
+
 /// What bounds every sweep over more than the caches hold.
 fn bandwidth() -> Check {
     // As many threads as there are cores.
     match rayon::ThreadPoolBuilder::new().build() {
+        Ok(pool) if is_too_full(&pool) => Check::warn(
+            "bandwidth",
+            "unknown: there is not memory enough to measure it",
+            "run the doctor where less is running, or with a larger limit of memory",
+        ),
         Ok(pool) => {
             let (moved, threads) = (MemoryProbe::new(&pool, 1).bandwidth(), pool.current_num_threads());
             let plural = if threads == 1 { "" } else { "s" };
