@@ -24,7 +24,8 @@ const FEWEST: usize = 1 << 19;
 ///
 /// A pass reads one array and writes another, as a sweep does (the kernel that STREAM calls scale; McCalpin 1995). Three
 /// numbers are counted for each that is computed: one read, one written, and one that the processor reads before it
-/// overwrites it. What a processor saves of the latter it saves in sweeps as well.
+/// overwrites it. What a processor saves of the latter by
+/// itself it saves in sweeps as well; what sweeps save by writing past the caches is to their credit.
 #[derive(Debug)]
 pub struct MemoryProbe<'a> {
     pool: &'a ThreadPool,

@@ -1,7 +1,6 @@
 //! How a case is laid out: blocks, ghosts, memory, and what can be known of a run before it runs.
 
 use std::collections::BTreeSet;
-
 use std::path::Path;
 
 use crate::config::Case;
@@ -181,27 +180,61 @@ impl Memory {
         Some(Memory { available: bytes("MemAvailable:")?, total: bytes("MemTotal:")? })
     }
 
-    /// What this process can still get within the limits of its control groups, such as a job's; what files in the cache take
-    /// counts as taken.
-    pub fn left_to_this_process(&self) -> u64 {
+    /// Whether so many bytes can be taken for a moment, and no more than half of what is left to this process within the
+    /// limits of its control groups, such as a job's; what files in the cache take counts as taken.
+    pub fn spares(&self, bytes: u64) -> bool {
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let left = groups.lines().filter_map(|line| {
-            let (controllers, group) = line.split_once(':')?.1.split_once(':')?;
-            let (root, limit, taken) = match controllers {
-                "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
-                _ => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-            };
-            let folder = Path::new(root).join(group.trim_start_matches('/'));
-            let left_in = |folder: &Path| {
-                let read = |name| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
-                Some(read(limit)?.saturating_sub(read(taken)?))
-            };
-            folder.ancestors().take_while(|folder| folder.starts_with(root)).filter_map(left_in).min()
-        });
-        left.min().map_or(self.available, |left| left.min(self.available))
+        let left = left_in(&groups, Path::new("/sys/fs/cgroup")).unwrap_or(u64::MAX);
+        left.min(self.available) / 2 > bytes
     }
+}
+
+/// The bytes that control groups leave, by the lines of `/proc/self/cgroup` and the files below `root`; the narrowest limit
+/// of a group and those above it counts, and none may be set.
+fn left_in(groups: &str, root: &Path) -> Option<u64> {
+    let left = groups.lines().filter_map(|line| {
+        let (controllers, group) = line.split_once(':')?.1.split_once(':')?;
+        let (root, limit, taken) = match controllers {
+            "" => (root.to_owned(), "memory.max", "memory.current"),
+            _ => (root.join("memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+        };
+        let left_in = |folder: &Path| {
+            let read = |name| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
+            Some(read(limit)?.saturating_sub(read(taken)?))
+        };
+        let folder = root.join(group.trim_start_matches('/'));
+        folder.ancestors().take_while(|folder| folder.starts_with(&root)).filter_map(left_in).min()
+    });
+    left.min()
 }
 
 fn gibibytes(bytes: u64) -> String {
     format!("{:.2} GiB", bytes as f64 / (1u64 << 30) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_narrowest_limit_of_a_group_and_those_above_it_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let set = |folder: &str, name: &str, text: &str| {
+            let folder = root.path().join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(name), text).unwrap();
+        };
+        let left = |groups: &str| left_in(groups, root.path());
+        assert_eq!(left("0::/job/step\n"), None, "no files, no limits");
+        for (folder, max, current) in [("job", "5000\n", "1000\n"), ("job/step", "max\n", "900\n")] {
+            set(folder, "memory.max", max);
+            set(folder, "memory.current", current);
+        }
+        assert_eq!(left("0::/job/step\n"), Some(4000), "the step has no limit of its own");
+        set("job/step", "memory.max", "950\n");
+        assert_eq!(left("0::/job/step\n"), Some(50));
+        set("memory/old", "memory.limit_in_bytes", "700\n");
+        set("memory/old", "memory.usage_in_bytes", "690\n");
+        assert_eq!(left("4:memory:/old\n3:cpu:/elsewhere\n0::/job\n"), Some(10), "both versions of groups are heeded");
+    }
 }

@@ -4,7 +4,7 @@
 //! sweeps came to what memory allows is an estimate by this model: a sweep reads its source and writes its result, each
 //! number once, and the processor reads what it is about to overwrite; neighbours that a stencil reads are in a cache by then.
 //! Per component that is 3 numbers, and 4 where a stage keeps a part of a third buffer. A block that stays in a cache from one
-//! sweep to the next moves less, so that more than all of the limit can be reached.
+//! sweep to the next, or is written past the caches, moves less, so that more than all of the limit can be reached.
 
 use jiff::Timestamp;
 
@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::field::{MemoryProbe, Record};
 use crate::rundir::{Memory, Part, Phase, State, Times, Updates};
 
-/// Steps that took as long are worth the tenth of a second that measuring the memory's bandwidth takes.
+/// Steps that took as long are worth the tenths of a second that measuring the memory's bandwidth takes.
 const LONG: f64 = 10.0;
 
 impl<P: Program<N>, const N: usize> Simulation<'_, P, N> {
@@ -93,8 +93,8 @@ impl<P: Program<N>, const N: usize> Simulation<'_, P, N> {
     fn bandwidth_of_all(&self) -> Result<Option<f64>> {
         let on_node = self.comm.node()?.size;
         let needed = MemoryProbe::bytes(self.case.run.threads, on_node) * on_node;
-        let is_free = |free: layout::Memory| free.left_to_this_process() / 2 > needed as u64;
-        let mut fits = [i64::from(layout::Memory::of_this_node().is_some_and(is_free))];
+        let memory = layout::Memory::of_this_node();
+        let mut fits = [i64::from(memory.is_some_and(|memory| memory.spares(needed as u64)))];
         self.comm.min_i64(&mut fits)?;
         if fits == [0] {
             return Ok(None);

@@ -30,7 +30,7 @@ fn memory() -> Check {
 /// Whether a measurement could take what others need.
 fn is_too_full(pool: &rayon::ThreadPool) -> bool {
     let needed = MemoryProbe::bytes(pool.current_num_threads(), 1) as u64;
-    Memory::of_this_node().is_none_or(|memory| memory.left_to_this_process() / 2 <= needed)
+    !Memory::of_this_node().is_some_and(|memory| memory.spares(needed))
 }
 
 /// What bounds every sweep over more than the caches hold.
