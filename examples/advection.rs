@@ -29,7 +29,7 @@ impl<const N: usize> Model<N> for Advection {
         x.0.iter().map(|x| (std::f64::consts::TAU * x).sin()).product()
     }
 
-    #[inline]
+    #[inline(always)]
     fn rate(&self, u: Stencil<'_, f64, N>, _time: f64) -> f64 {
         let slope = |a: Axis<N>| {
             let v = self.velocity[a.index()];
@@ -40,7 +40,7 @@ impl<const N: usize> Model<N> for Advection {
         -Axis::all().map(slope).sum::<f64>()
     }
 
-    #[inline]
+    #[inline(always)]
     fn timescale(&self, _u: f64, spacing: Vector<N>) -> f64 {
         1.0 / Axis::<N>::all().map(|a| self.velocity[a.index()].abs() / spacing[a]).sum::<f64>()
     }

@@ -1,4 +1,4 @@
-//! The lower rooms alone: a grid, its blocks, their halos, and a loop of one's own.
+//! The lower rooms alone: a grid, its patches, their halos, and a loop of one's own.
 //!
 //! Heat conduction on a periodic square, without case file, driver, checkpoints or recovery: what [`steadfast::main`] does
 //! for a model, in the plainest form. Run it alone or as `mpirun -n 4 target/release/examples/by_hand`; the result is the
@@ -30,7 +30,7 @@ fn heat() -> Result<()> {
     install_panic_hook();
     let comm = mpi.world();
 
-    // The unit square, closed to a torus, in blocks of 32 × 32 cells, shared out along a space-filling curve.
+    // The unit square, closed to a torus, in patches of 32 × 32 cells, shared out along a space-filling curve.
     let grid = Grid::new([CELLS; 2], Vector::ZERO, Vector([1.0; 2]), [true; 2])?;
     let tiling = Tiling::new(grid, [32, 32])?;
     let partition = Partition::by_cost(&vec![1.0; tiling.len()], comm.size());
@@ -40,10 +40,10 @@ fn heat() -> Result<()> {
     let mut next = u.clone();
     let mut exchange = Exchange::new(&comm, Plan::new(&tiling, &partition, comm.rank(), 1), 1, Backend::Neighbourhood)?;
 
-    for block in u.blocks_mut() {
-        for cell in block.interior().cells() {
+    for patch in u.patches_mut() {
+        for cell in patch.interior().cells() {
             let [x, y] = grid.centre(cell).0;
-            block.set(cell, (TAU * x).sin() * (TAU * y).sin());
+            patch.set(cell, (TAU * x).sin() * (TAU * y).sin());
         }
     }
 
@@ -56,7 +56,7 @@ fn heat() -> Result<()> {
     for _ in 0..STEPS {
         exchange.start(&mut u)?;
         exchange.finish(&mut u)?;
-        for (from, to) in u.blocks().iter().zip(next.blocks_mut()) {
+        for (from, to) in u.patches().iter().zip(next.patches_mut()) {
             sweep(&grid, from, Old::Source, to, &from.interior(), 1, step, &mut ());
         }
         std::mem::swap(&mut u, &mut next);
@@ -65,8 +65,8 @@ fn heat() -> Result<()> {
     // The mean square is an exact sum, rounded once: the same bits on any number of ranks. The mode decays by the factor
     // 1 − 8 dt/h² sin²(π h) in each step, and the mean square of the product of two sines is a quarter.
     let mut sum = ExactSum::new();
-    for block in u.blocks() {
-        block.interior_array(0).iter().for_each(|u| sum.add(u * u));
+    for patch in u.patches() {
+        patch.interior_array(0).iter().for_each(|u| sum.add(u * u));
     }
     let mean_square = sum.reduce(&comm)? / grid.volume() as f64;
     let factor = 1.0 - 8.0 * dt / (h * h) * (TAU / 2.0 * h).sin().powi(2);

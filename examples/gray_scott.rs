@@ -38,7 +38,7 @@ impl<const N: usize> Model<N> for GrayScott {
         if inside { Species { u: 0.5 + noise, v: 0.25 + noise } } else { Species { u: 1.0, v: 0.0 } }
     }
 
-    #[inline]
+    #[inline(always)]
     fn rate(&self, s: Stencil<'_, Species, N>, _time: f64) -> Species {
         let Species { u, v } = s.here();
         let bend = |a: Axis<N>| (s.at(-a) - 2.0 * s.here() + s.at(a)) * s.spacing(a).powi(-2);
@@ -49,7 +49,7 @@ impl<const N: usize> Model<N> for GrayScott {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn timescale(&self, _s: Species, spacing: Vector<N>) -> f64 {
         0.5 / (self.diffusivity[0].max(self.diffusivity[1]) * spacing.0.iter().map(|h| h.powi(-2)).sum::<f64>())
     }

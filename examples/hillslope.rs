@@ -24,13 +24,13 @@ impl Model<2> for Hillslope {
         0.0
     }
 
-    #[inline]
+    #[inline(always)]
     fn rate(&self, z: Stencil<'_, f64, 2>, _time: f64) -> f64 {
         let curvature = |a: Axis<2>| (z.at(-a) - 2.0 * z.here() + z.at(a)) * z.spacing(a).powi(-2);
         self.diffusivity * Axis::all().map(curvature).sum::<f64>()
     }
 
-    #[inline]
+    #[inline(always)]
     fn timescale(&self, _z: f64, spacing: Vector<2>) -> f64 {
         0.5 / (self.diffusivity * spacing.0.iter().map(|h| h.powi(-2)).sum::<f64>())
     }

@@ -26,7 +26,7 @@ impl Model<2> for Life {
         u8::from(random::uniform(self.seed, cell) < self.density)
     }
 
-    #[inline]
+    #[inline(always)]
     fn rate(&self, u: Stencil<'_, u8, 2>, _time: f64) -> u8 {
         let neighbours: u8 = Offset::within(1).map(|offset| u.at(offset)).sum();
         let next = u8::from(neighbours == 3 || (neighbours == 2 && u.here() == 1));

@@ -53,7 +53,7 @@ struct Conduction {
 impl Operator<2> for Conduction {
     type Coefficients = Faces;
 
-    #[inline]
+    #[inline(always)]
     fn apply(&self, u: Stencil<'_, f64, 2>, faces: Stencil<'_, Faces, 2>) -> f64 {
         let outflow = |a: Axis<2>| {
             let (low, high) = (faces.here().k[a], faces.at(a).k[a]);
@@ -62,7 +62,7 @@ impl Operator<2> for Conduction {
         u.here() + self.dt * Axis::all().map(outflow).sum::<f64>()
     }
 
-    #[inline]
+    #[inline(always)]
     fn diagonal(&self, faces: Stencil<'_, Faces, 2>) -> f64 {
         let both = |a: Axis<2>| (faces.here().k[a] + faces.at(a).k[a]) * faces.spacing(a).powi(-2);
         1.0 + self.dt * Axis::all().map(both).sum::<f64>()
@@ -100,7 +100,7 @@ impl Program<2> for TeaLeaf {
             let on_top = self.rectangles.iter().rev().find(|r| over(r, x));
             on_top.map_or(Leaf { density: 0.0, energy: 0.0 }, |r| Leaf { density: r.density, energy: r.energy })
         });
-        let mut cells = data.state().blocks().iter().flat_map(|block| block.interior().cells());
+        let mut cells = data.state().patches().iter().flat_map(|patch| patch.interior().cells());
         match cells.find(|&cell| data.get(cell).density == 0.0) {
             Some(cell) => Err(Error::case(format!("no rectangle of model.rectangles covers cell {:?}", cell.0))),
             None => Ok(Summary::default()),
@@ -111,15 +111,15 @@ impl Program<2> for TeaLeaf {
         let Work { solver, faces, before, u } = self.work.as_mut().expect("a run is prepared before its first step");
         data.fill_ghosts()?;
         let cells = data.grid().cells();
-        let own = before.blocks_mut().iter_mut().zip(u.blocks_mut()).zip(faces.blocks_mut());
-        for (block, ((before, u), faces)) in data.state().blocks().iter().zip(own) {
-            let density = |cell| block.get::<Leaf>(cell).density;
-            for cell in block.interior().cells() {
-                let value = density(cell) * block.get::<Leaf>(cell).energy;
+        let own = before.patches_mut().iter_mut().zip(u.patches_mut()).zip(faces.patches_mut());
+        for (patch, ((before, u), faces)) in data.state().patches().iter().zip(own) {
+            let density = |cell| patch.get::<Leaf>(cell).density;
+            for cell in patch.interior().cells() {
+                let value = density(cell) * patch.get::<Leaf>(cell).energy;
                 before.set(cell, value);
                 u.set(cell, value);
             }
-            let with_high_faces = Axis::all().fold(block.interior(), |region, a| region.grow_side(a, Side::High, 1));
+            let with_high_faces = Axis::all().fold(patch.interior(), |region, a| region.grow_side(a, Side::High, 1));
             for cell in with_high_faces.cells() {
                 let between = |a: Axis<2>| {
                     let (low, high) = (density(cell - Offset::from(a)), density(cell));
@@ -132,10 +132,10 @@ impl Program<2> for TeaLeaf {
         let (comm, conduction) = (data.comm().clone(), Conduction { dt: step.dt });
         let solution = solver.solve(&comm, &conduction, faces, before, u, |_, _| step.show(Activity::Sweep))?;
         let mut sum = ExactSum::new();
-        for (block, u) in data.state_mut().blocks_mut().iter_mut().zip(u.blocks()) {
-            for cell in block.interior().cells() {
-                let (Leaf { density, .. }, u) = (block.get(cell), u.get::<f64>(cell));
-                block.set(cell, Leaf { density, energy: u / density });
+        for (patch, u) in data.state_mut().patches_mut().iter_mut().zip(u.patches()) {
+            for cell in patch.interior().cells() {
+                let (Leaf { density, .. }, u) = (patch.get(cell), u.get::<f64>(cell));
+                patch.set(cell, Leaf { density, energy: u / density });
                 sum.add(density * u);
             }
         }

@@ -28,13 +28,13 @@ impl<const N: usize> Model<N> for Wave {
         Membrane { u: (-x.norm_squared() / self.width.powi(2)).exp(), v: 0.0 }
     }
 
-    #[inline]
+    #[inline(always)]
     fn rate(&self, m: Stencil<'_, Membrane, N>, _time: f64) -> Membrane {
         let curvature = |a: Axis<N>| (m.at(-a).u - 2.0 * m.here().u + m.at(a).u) * m.spacing(a).powi(-2);
         Membrane { u: m.here().v, v: self.speed.powi(2) * Axis::all().map(curvature).sum::<f64>() }
     }
 
-    #[inline]
+    #[inline(always)]
     fn timescale(&self, _m: Membrane, spacing: Vector<N>) -> f64 {
         1.0 / (self.speed * spacing.0.iter().map(|h| h.powi(-2)).sum::<f64>().sqrt())
     }

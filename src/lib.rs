@@ -26,13 +26,13 @@
 //!         (-x.norm_squared()).exp()
 //!     }
 //!
-//!     #[inline]
+//!     #[inline(always)]
 //!     fn rate(&self, u: Stencil<'_, f64, N>, _time: f64) -> f64 {
 //!         let curvature = |a: Axis<N>| (u.at(-a) - 2.0 * u.here() + u.at(a)) * u.spacing(a).powi(-2);
 //!         self.diffusivity * Axis::all().map(curvature).sum::<f64>()
 //!     }
 //!
-//!     #[inline]
+//!     #[inline(always)]
 //!     fn timescale(&self, _u: f64, spacing: Vector<N>) -> f64 {
 //!         0.5 / (self.diffusivity * spacing.0.iter().map(|h| h.powi(-2)).sum::<f64>())
 //!     }

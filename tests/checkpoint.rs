@@ -23,7 +23,7 @@ fn state<T: Scalar, const N: usize>(
     let tiling = Tiling::new(grid, block).unwrap();
     let partition = Partition::by_cost(&vec![1.0; tiling.len()], 1);
     let mut field = Field::<T, N>::new(&tiling, &partition, 0, 2, components);
-    for block in field.blocks_mut() {
+    for block in field.patches_mut() {
         block.data_mut().fill(T::from_f64(99.0));
         for component in 0..components {
             for cell in block.interior().cells() {

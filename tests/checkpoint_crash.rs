@@ -48,9 +48,8 @@ fn write(directory: &Path, step: u64) -> steadfast::Result<u64> {
     let costs = vec![1.0; tiling.len()];
     let partition = Partition::by_cost(&costs, 1);
     let mut field = Field::<f64, 2>::new(&tiling, &partition, 0, 0, 1);
-    for block in field.blocks_mut() {
-        let id = block.id().index() as f64;
-        block.data_mut().iter_mut().enumerate().for_each(|(i, x)| *x = step as f64 + id / (1.0 + i as f64));
+    for patch in field.patches_mut() {
+        patch.data_mut().iter_mut().enumerate().for_each(|(i, x)| *x = step as f64 + 1.0 / (1.0 + i as f64));
     }
     let header = Header {
         program: "crash".into(),

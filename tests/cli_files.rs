@@ -21,7 +21,7 @@ fn checkpoint<const N: usize>(
     let tiling = Tiling::new(grid, block).unwrap();
     let partition = Partition::by_cost(&vec![1.0; tiling.len()], 1);
     let mut field = Field::<f64, N>::new(&tiling, &partition, 0, 1, 1);
-    for block in field.blocks_mut() {
+    for block in field.patches_mut() {
         for cell in block.interior().cells() {
             block.set(cell, u(cell));
         }

@@ -30,7 +30,7 @@ fn sound_of(path: &Path, fields: &[&str]) -> Header {
     let tiling = Tiling::new(grid, [8, 5]).unwrap();
     let partition = Partition::by_cost(&vec![1.0; tiling.len()], 1);
     let mut field = Field::<f64, 2>::new(&tiling, &partition, 0, 1, fields.len());
-    for (i, number) in field.blocks_mut().iter_mut().flat_map(|block| block.data_mut()).enumerate() {
+    for (i, number) in field.patches_mut().iter_mut().flat_map(|block| block.data_mut()).enumerate() {
         *number = i as f64;
     }
     let header = Header {

@@ -73,7 +73,7 @@ fn a_rank_allocates_the_same_bytes_among_64_ranks_and_among_262144() {
     // A cube of 2³ blocks: each has three faces of ghosts, with their rims, beyond it.
     for plan in [&among_few, &among_many] {
         assert_eq!(
-            (plan.blocks().len(), plan.sends().len(), plan.cells_sent()),
+            (plan.patches().len(), plan.sends().len(), plan.cells_sent()),
             (8, 26, 8 * (10 * 10 * 10 - 9 * 9 * 9))
         );
     }

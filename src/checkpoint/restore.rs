@@ -9,7 +9,7 @@ use super::layout::Layout;
 use super::open::Opened;
 use crate::comm::Communicator;
 use crate::error::{Error, Kind, Result};
-use crate::field::{Block, Field, Scalar};
+use crate::field::{Field, Patch, Scalar};
 use crate::grid::{Partition, Region, Tiling};
 
 /// Fills the interiors of a field from a checkpoint, and returns its header; every block that is used is checked.
@@ -31,7 +31,7 @@ pub fn restore<T: Scalar, const N: usize>(
     field: &mut Field<T, N>,
     tick: &dyn Fn(),
 ) -> Result<Header> {
-    let whole = partition.blocks(communicator.rank()).eq(field.blocks().iter().map(Block::id));
+    let whole = partition.blocks(communicator.rank()).eq(field.blocks());
     let missing = || Error::new(Kind::Internal, "the field has not the blocks of its rank");
     communicator.vote(whole.then_some(()).ok_or_else(missing))?;
     let opened = share(communicator, path.as_ref())?;
@@ -97,7 +97,7 @@ struct Source<'o, const N: usize> {
     opened: &'o Opened,
     /// The blocks of the file.
     stored: Tiling<N>,
-    /// For each of its chunks that is read, the places of the blocks here that share cells with it: each is read once, in the
+    /// For each of its chunks that is read, the places of the patches here that share cells with it: each is read once, in the
     /// order of the file.
     uses: BTreeMap<usize, Vec<usize>>,
 }
@@ -107,15 +107,15 @@ impl<'o, const N: usize> Source<'o, N> {
         check_same_shape(&opened.header, tiling, field)?;
         let stored = opened.header.tiling::<N>()?;
         let mut uses = BTreeMap::<usize, Vec<usize>>::new();
-        for (index, block) in field.blocks().iter().enumerate() {
-            for id in stored.blocks_overlapping(&block.interior()) {
+        for (index, patch) in field.patches().iter().enumerate() {
+            for id in stored.blocks_overlapping(&patch.interior()) {
                 uses.entry(stored.chunk(id)).or_default().push(index);
             }
         }
         Ok(Source { opened, stored, uses })
     }
 
-    /// Fills the blocks of this rank; needs no other.
+    /// Fills the patches of this rank; needs no other.
     fn fill<T: Scalar>(&self, checksums: &[u64], field: &mut Field<T, N>, tick: &dyn Fn()) -> Result<()> {
         let Source { opened, stored, uses } = self;
         let shape = stored.shape();
@@ -127,25 +127,25 @@ impl<'o, const N: usize> Source<'o, N> {
             opened.read_checked(component, chunk, checksum, bytemuck::cast_slice_mut(&mut numbers))?;
             let region = stored.region(stored.block_of_chunk(chunk));
             for &index in indices {
-                copy_common(&numbers, region, shape, component, &mut field.blocks_mut()[index]);
+                copy_common(&numbers, region, shape, component, &mut field.patches_mut()[index]);
             }
         }
         Ok(())
     }
 }
 
-/// Copies the cells that a stored block has in common with a block's interior, row by row.
+/// Copies the cells that a stored block has in common with a patch's interior, row by row.
 pub(crate) fn copy_common<T: Scalar, const N: usize>(
     numbers: &[T],
     stored: Region<N>,
     shape: [usize; N],
     component: usize,
-    block: &mut Block<T, N>,
+    patch: &mut Patch<T, N>,
 ) {
-    let common = stored.intersect(&block.interior());
-    let (length, plane) = (common.extent()[0], block.plane());
-    let rows = block.rows(&common);
-    let target = &mut block.data_mut()[component * plane..][..plane];
+    let common = stored.intersect(&patch.interior());
+    let (length, plane) = (common.extent()[0], patch.plane());
+    let rows = patch.rows(&common);
+    let target = &mut patch.data_mut()[component * plane..][..plane];
     for (row, cell) in rows.zip(common.rows()) {
         let from = (0..N).rev().fold(0, |at, a| at * shape[a] + (cell.0[a] - stored.lower[a]) as usize);
         target[row].copy_from_slice(&numbers[from..from + length]);

@@ -2,8 +2,8 @@
 
 use super::checksum::BlockDigest;
 use super::header::Header;
-use crate::field::{Block, Field, Scalar};
-use crate::grid::{Region, Tiling};
+use crate::field::{Field, Patch, Scalar};
+use crate::grid::{BlockId, Region, Tiling};
 
 /// The blocks of one rank as they will stand in the file; the memory is used again for each checkpoint.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ impl<T: Scalar> Staging<T> {
         let size: usize = tiling.shape().iter().product();
         let count = blocks.len() * field.components();
         self.chunks.clear();
-        self.chunks.extend(blocks.iter().map(|(chunk, _)| *chunk));
+        self.chunks.extend(blocks.iter().map(|block| block.chunk));
         if self.numbers.capacity() < count * size {
             // Zeroed by the system page by page as the copy gets there, not once more beforehand.
             self.numbers = Vec::new();
@@ -35,13 +35,24 @@ impl<T: Scalar> Staging<T> {
     }
 }
 
-/// The blocks of a rank as they follow each other in a file, with their chunks.
+/// A block of a rank: its place in a file, its cells, and the patch that has them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed<'f, T, const N: usize> {
+    pub chunk: usize,
+    pub id: BlockId,
+    cells: Region<N>,
+    patch: &'f Patch<T, N>,
+}
+
+/// The blocks of a rank as they follow each other in a file.
 pub(crate) fn in_order_of_file<'f, T: Scalar, const N: usize>(
     tiling: &Tiling<N>,
     field: &'f Field<T, N>,
-) -> Vec<(usize, &'f Block<T, N>)> {
-    let mut blocks: Vec<_> = field.blocks().iter().map(|block| (tiling.chunk(block.id()), block)).collect();
-    blocks.sort_unstable_by_key(|(chunk, _)| *chunk);
+) -> Vec<Placed<'f, T, N>> {
+    let patch = |id| &field.patches()[field.place_of(id)];
+    let placed = |id| Placed { chunk: tiling.chunk(id), id, cells: tiling.region(id), patch: patch(id) };
+    let mut blocks: Vec<_> = field.blocks().map(placed).collect();
+    blocks.sort_unstable_by_key(|block| block.chunk);
     blocks
 }
 
@@ -51,7 +62,7 @@ pub(crate) fn in_order_of_file<'f, T: Scalar, const N: usize>(
 pub(crate) fn copy_blocks<T: Scalar, const N: usize>(
     header: &Header,
     tiling: &Tiling<N>,
-    blocks: &[(usize, &Block<T, N>)],
+    blocks: &[Placed<'_, T, N>],
     threads: usize,
     numbers: &mut [T],
     checksums: &mut [u64],
@@ -64,8 +75,8 @@ pub(crate) fn copy_blocks<T: Scalar, const N: usize>(
     let share = count.div_ceil(threads.max(1));
     let work = |first: usize, numbers: &mut [T], checksums: &mut [u64]| {
         for (i, (target, checksum)) in numbers.chunks_mut(size).zip(checksums).enumerate() {
-            let (component, (chunk, block)) = ((first + i) / blocks.len(), blocks[(first + i) % blocks.len()]);
-            let mut digest = BlockDigest::new(header, component, chunk);
+            let (component, block) = ((first + i) / blocks.len(), &blocks[(first + i) % blocks.len()]);
+            let mut digest = BlockDigest::new(header, component, block.chunk);
             copy_block(block, component, shape, target, &mut digest);
             *checksum = digest.finish();
         }
@@ -84,16 +95,16 @@ pub(crate) fn copy_blocks<T: Scalar, const N: usize>(
 
 /// Copies one component of a block into a chunk of the given shape, row by row; each row is summed where it comes from.
 fn copy_block<T: Scalar, const N: usize>(
-    block: &Block<T, N>,
+    block: &Placed<'_, T, N>,
     component: usize,
     shape: [usize; N],
     target: &mut [T],
     digest: &mut BlockDigest,
 ) {
-    let (interior, length) = (block.interior(), shape[0]);
-    let extent = interior.extent();
-    let source = &block.data()[component * block.plane()..][..block.plane()];
-    let mut rows = block.rows(&interior);
+    let Placed { cells, patch, .. } = block;
+    let (extent, length) = (cells.extent(), shape[0]);
+    let source = &patch.data()[component * patch.plane()..][..patch.plane()];
+    let mut rows = patch.rows(cells);
     let places = Region::new([0; N], shape.map(|n| n as i64)).rows();
     for (place, target) in places.zip(target.chunks_exact_mut(length)) {
         let inside = (1..N).all(|a| (place.0[a] as usize) < extent[a]);
@@ -123,13 +134,13 @@ mod tests {
         let partition = Partition::by_cost(&[1.0; 9], 2);
         for rank in 0..2 {
             let mut field = Field::<i32, 2>::new(&tiling, &partition, rank, 2, 2);
-            for block in field.blocks_mut() {
-                block.data_mut().fill(-7);
-                let (plane, cells) = (block.plane(), block.interior().cells());
+            for patch in field.patches_mut() {
+                patch.data_mut().fill(-7);
+                let (plane, cells) = (patch.plane(), patch.interior().cells());
                 for cell in cells {
-                    let at = block.position(cell);
-                    block.data_mut()[at] = (cell.0[0] + 10 * cell.0[1]) as i32;
-                    block.data_mut()[at + plane] = -1;
+                    let at = patch.position(cell);
+                    patch.data_mut()[at] = (cell.0[0] + 10 * cell.0[1]) as i32;
+                    patch.data_mut()[at + plane] = -1;
                 }
             }
             for threads in [1, 2, 3, 100] {

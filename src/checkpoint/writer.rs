@@ -164,7 +164,7 @@ impl<T: Scalar> Writer<T> {
     ) -> Result<()> {
         let started = Instant::now();
         let own = partition.blocks(communicator.rank());
-        let whole = own.eq(field.blocks().iter().map(|block| block.id())) && costs.len() == field.blocks().len();
+        let whole = own.eq(field.blocks()) && costs.len() == field.blocks().len();
         let fits = match check_describes(&header, tiling, field) {
             Ok(()) if self.is_pending() => Err(Error::new(Kind::Internal, "a checkpoint is pending already")),
             Ok(()) if !whole => Err(Error::new(Kind::Internal, "the field has not the blocks of its rank")),
@@ -320,7 +320,7 @@ fn summarise<T: Scalar, const N: usize>(
     staging: &Staging<T>,
     costs: &[f64],
 ) -> Vec<u64> {
-    let mut costs: Vec<_> = field.blocks().iter().map(|block| tiling.chunk(block.id())).zip(costs).collect();
+    let mut costs: Vec<_> = field.blocks().map(|id| tiling.chunk(id)).zip(costs).collect();
     costs.sort_unstable_by_key(|(chunk, _)| *chunk);
     let chunks = staging.chunks.iter().map(|&chunk| chunk as u64);
     chunks.chain(costs.iter().map(|(_, cost)| cost.to_bits())).chain(staging.checksums.iter().copied()).collect()

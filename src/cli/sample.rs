@@ -24,7 +24,7 @@ fn write<const N: usize>(path: &Path, cells: [usize; N]) {
     let tiling = Tiling::new(grid, [2; N]).unwrap();
     let partition = Partition::by_cost(&vec![1.0; tiling.len()], 1);
     let mut field = Field::<f64, N>::new(&tiling, &partition, 0, 0, 1);
-    for block in field.blocks_mut() {
+    for block in field.patches_mut() {
         for cell in block.interior().cells() {
             block.set(cell, cell.0.iter().rev().fold(0.0, |sum, &index| 10.0 * sum + index as f64));
         }

@@ -158,9 +158,9 @@ impl<T: Tasks<N>, const N: usize> Farm<T, N> {
     fn start(&self, data: &Domain<Stored<T::Outcome>, N>) -> Result<Work<T::Outcome>> {
         let grid = *data.grid();
         let mut done = vec![0; grid.volume()];
-        for block in data.state().blocks() {
-            for cell in block.interior().cells() {
-                done[grid.number(cell)] = i64::from(block.get::<Stored<T::Outcome>>(cell).done == 1.0);
+        for patch in data.state().patches() {
+            for cell in patch.interior().cells() {
+                done[grid.number(cell)] = i64::from(patch.get::<Stored<T::Outcome>>(cell).done == 1.0);
             }
         }
         data.comm().sum_i64(&mut done)?;

@@ -1,6 +1,6 @@
-//! Where the data lies: a block's memory on `ndarray`, with ghosts; records of components; sweeps of a kernel over cells.
+//! Where the data lies: a patch's memory on `ndarray`, with ghosts; records of components; sweeps of a kernel over cells.
 //!
-//! A [`Field`] holds the blocks of one rank. A [`Block`] holds one plane a component, each indexed `[z, y, x]` with x
+//! A [`Field`] holds the patches of one rank. A [`Patch`] holds one plane a component, each indexed `[z, y, x]` with x
 //! contiguous and `width` ghosts round the interior:
 //!
 //! ```text
@@ -13,20 +13,20 @@
 //! ```
 //!
 //! A kernel sees one cell at a time through a [`Stencil`]. [`sweep`] checks once that the region, grown by the kernel's
-//! reach, lies in the block's memory; after that a read needs no check, which is what lets the compiler vectorise a row.
+//! reach, lies in the patch's memory; after that a read needs no check, which is what lets the compiler vectorise a row.
 //! This room knows nothing of other ranks, nor of what the numbers mean. Read on in [`crate::halo`].
 
 mod bandwidth;
-mod block;
+mod patch;
 mod record;
 mod scalar;
 mod stencil;
 mod sweep;
 
 pub use bandwidth::MemoryProbe;
-pub(crate) use block::plane_bytes;
-pub use block::{Block, Field};
+pub(crate) use patch::plane_bytes;
+pub use patch::{Field, Patch};
 pub use record::{Component, Member, Record, Role};
 pub use scalar::{Scalar, ScalarKind};
-pub use stencil::{Observe, Old, Stencil};
+pub use stencil::{LANES, Observe, Old, Stencil};
 pub use sweep::{sweep, sweep_beside};

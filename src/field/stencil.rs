@@ -2,7 +2,7 @@
 //!
 //! This is the one file outside `sys/` with `unsafe` code. The proof is short, and every part of it is in this file:
 //!
-//! 1. [`run_rows`] is only called by [`super::sweep`] and [`super::sweep_beside`] through [`Bounds::check`] and
+//! 1. [`run_rows`] and [`run_cells`] are only called by [`super::sweep`] and [`super::sweep_beside`] through [`Bounds::check`] and
 //!    [`Bounds::run`], which assert that the region, grown by `reach`, lies in the memory region of the source, that the
 //!    region lies in that of the other buffers, and that each buffer has a place for every cell of its own memory region.
 //! 2. So for each cell of the region and each offset of at most `reach` along every axis, the position
@@ -10,23 +10,30 @@
 //! 3. [`Stencil::at`] asserts that the offset is at most `reach`; `load` asks for no other components. Offset and reach
 //!    are constants after inlining, so the assertion costs nothing, and without a bounds check the row vectorises
 //!    (measured: 3–4 times faster).
-//! 4. An observer asks for cells of the row that was just written, and asserts that they are.
+//! 4. A row of at least [`LANES`] cells is computed so many at a time, from its first cell on and at last up to its end: all
+//!    of them are cells of the region.
 #![allow(unsafe_code)]
 
-use super::{Block, Record, Scalar};
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+use super::{Patch, Record, Scalar};
 use crate::grid::{Axis, Cell, Grid, Offset, Region, Vector};
 use crate::sys::cache::{LINE, finish_streams, prefetch, stream};
 
 /// Where a kernel reads: one cell and those round it, up to the model's reach.
+///
+/// It has a pointer and no index, since a vector of neighbouring indices is what the compiler would else compute for each
+/// read (measured: a sweep in the cache took 1.3 times as long).
 #[derive(Debug)]
 pub struct Stencil<'a, S: Record, const N: usize> {
-    data: &'a [S::Scalar],
-    at: usize,
+    here: *const S::Scalar,
     shape: Shape<N>,
     reach: usize,
     cell: Cell<N>,
     lower: [f64; N],
     spacing: [f64; N],
+    life: PhantomData<&'a [S::Scalar]>,
 }
 
 impl<S: Record, const N: usize> Clone for Stencil<'_, S, N> {
@@ -37,11 +44,23 @@ impl<S: Record, const N: usize> Clone for Stencil<'_, S, N> {
 
 impl<S: Record, const N: usize> Copy for Stencil<'_, S, N> {}
 
-impl<S: Record, const N: usize> Stencil<'_, S, N> {
+impl<'a, S: Record, const N: usize> Stencil<'a, S, N> {
+    /// The stencil of the cell at a place in the data.
+    #[inline(always)]
+    fn new(
+        data: &'a [S::Scalar],
+        at: usize,
+        (shape, reach): (Shape<N>, usize),
+        cell: Cell<N>,
+        (lower, spacing): ([f64; N], [f64; N]),
+    ) -> Self {
+        Stencil { here: data.as_ptr().wrapping_add(at), shape, reach, cell, lower, spacing, life: PhantomData }
+    }
+
     /// What this cell holds.
     #[inline(always)]
     pub fn here(&self) -> S {
-        self.read(self.at)
+        self.read(0)
     }
 
     /// What the cell at an offset from this one holds: `u.at(x)`, `u.at(-x)`, `u.at(x + y)`, `u.at(2 * x)`.
@@ -51,13 +70,13 @@ impl<S: Record, const N: usize> Stencil<'_, S, N> {
     #[inline(always)]
     pub fn at(&self, offset: impl Into<Offset<N>>) -> S {
         let Offset(offset) = offset.into();
-        let mut at = self.at;
+        let mut away = 0isize;
         #[expect(clippy::needless_range_loop, reason = "plain indices become constants in every read")]
         for a in 0..N {
             assert!(offset[a].unsigned_abs() <= self.reach, "a kernel reads farther than its REACH");
-            at = at.wrapping_add_signed(offset[a].wrapping_mul(self.shape.stride[a] as isize));
+            away = away.wrapping_add(offset[a].wrapping_mul(self.shape.stride[a] as isize));
         }
-        self.read(at)
+        self.read(away)
     }
 
     /// The distance between cell centres along an axis.
@@ -80,9 +99,12 @@ impl<S: Record, const N: usize> Stencil<'_, S, N> {
     }
 
     #[inline(always)]
-    fn read(&self, at: usize) -> S {
-        // SAFETY: `at` belongs to a cell within reach of one in the checked region (parts 2 and 3 of the proof above).
-        S::load(|component| unsafe { load(self.data, at, component, self.shape.plane, S::COMPONENTS) })
+    fn read(&self, away: isize) -> S {
+        S::load(|component| {
+            assert!(component < S::COMPONENTS, "a record loads a component that it does not have");
+            // SAFETY: `away` leads to a cell within reach of one in the checked region (parts 2 and 3 of the proof above).
+            unsafe { *self.here.offset(away + (component * self.shape.plane) as isize) }
+        })
     }
 }
 
@@ -105,41 +127,28 @@ pub enum Old<'a, T, const N: usize> {
     /// From the output, which is overwritten in place.
     InPlace,
     /// From a third buffer.
-    Separate(&'a Block<T, N>),
+    Separate(&'a Patch<T, N>),
 }
 
 const SOURCE: u8 = 0;
 const IN_PLACE: u8 = 1;
 const SEPARATE: u8 = 2;
 
-/// Looks at values while they are still in the cache.
+/// Looks at values as they are computed.
 pub trait Observe<S: Record> {
-    /// Whether a value may stay. It is asked of every value in the loop that computes it, which it must not slow down: of
-    /// the ghosts that a sweep computes, too, and of some cells twice.
-    fn admits(&self, value: S) -> bool;
-    /// Whether it looks at the values of rows again, once they are written.
-    fn looks_back(&self) -> bool;
-    /// Sees a row that was just written: whether all of its values are admitted, and the `length` cells of it that are
-    /// interior; `get(i)` is cell `i` of them.
-    fn row(&mut self, admitted: bool, length: usize, get: impl Fn(usize) -> S);
+    /// Sees so many values, at most [`LANES`]; `get(i)` is number `i` of them.
+    ///
+    /// It sees each value that a sweep computes, those of ghosts too, and those of some cells twice. It is called in the loop
+    /// that computes them, and where there are [`LANES`] of them, it had better do with each what vectors can do with all.
+    fn see(&mut self, length: usize, get: impl Fn(usize) -> S);
 }
 
 impl<S: Record> Observe<S> for () {
     #[inline(always)]
-    fn admits(&self, _: S) -> bool {
-        true
-    }
-
-    #[inline(always)]
-    fn looks_back(&self) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn row(&mut self, _: bool, _: usize, _: impl Fn(usize) -> S) {}
+    fn see(&mut self, _: usize, _: impl Fn(usize) -> S) {}
 }
 
-/// How the cells of a block lie in its memory.
+/// How the cells of a patch lie in its memory.
 #[derive(Debug, Clone, Copy)]
 struct Shape<const N: usize> {
     lower: [i64; N],
@@ -148,9 +157,9 @@ struct Shape<const N: usize> {
 }
 
 impl<const N: usize> Shape<N> {
-    fn of<T: Scalar>(block: &Block<T, N>) -> Self {
-        let Region { lower, .. } = block.memory();
-        Shape { lower, stride: block.stride(), plane: block.plane() }
+    fn of<T: Scalar>(patch: &Patch<T, N>) -> Self {
+        let Region { lower, .. } = patch.memory();
+        Shape { lower, stride: patch.stride(), plane: patch.plane() }
     }
 
     /// The position of a cell's first component.
@@ -163,7 +172,6 @@ impl<const N: usize> Shape<N> {
 /// What a sweep visits, checked once against the memory that it reads and writes.
 pub(super) struct Bounds<const N: usize> {
     region: Region<N>,
-    interior: Region<N>,
     source: Shape<N>,
     old: Shape<N>,
     out: Shape<N>,
@@ -179,13 +187,17 @@ pub(super) struct Bounds<const N: usize> {
 /// No stencil reaches so far; below it, arithmetic on cells cannot overflow.
 const FARTHEST: usize = 1 << 31;
 
-/// How many cells of a state of one number are computed at a time: two vectors of AVX-512, so that one hides the other's
-/// latency. A row ends with the last so many cells, some of which are computed twice; cell by cell, the odd end of a row
-/// took as long as half of a row of 64 (measured).
-const LANES: usize = 16;
+/// How many cells are computed at a time: two vectors of AVX-512, so that one hides the other's latency. A row ends with
+/// the last so many cells, some of which are computed twice; cell by cell, the odd end of a row took as long as half of a
+/// row of 64 (measured).
+pub const LANES: usize = 16;
 
-/// How many cells ahead of its use a row of the farthest layer is asked for. The processor follows rows by itself, but not
-/// from one layer to the next: without this, a sweep over memory took 1.4 times as long (measured).
+/// The most components of a state that is computed so many cells at a time.
+const MOST_COMPONENTS: usize = 16;
+
+/// How many cells ahead of its use the farthest layer is asked for. The processor follows rows by itself, but not from one
+/// layer to the next: without this, a sweep over memory took 1.7 times as long (measured). It is asked for line by line as
+/// the cells are computed: a row at once is more than a core can wait for, and took 1.4 times as long.
 const AHEAD: usize = 1024;
 
 impl<const N: usize> Bounds<N> {
@@ -196,21 +208,21 @@ impl<const N: usize> Bounds<N> {
     /// the buffers differ in their number of components.
     pub(super) fn check<S: Record>(
         grid: &Grid<N>,
-        source: &Block<S::Scalar, N>,
+        source: &Patch<S::Scalar, N>,
         old: &Old<'_, S::Scalar, N>,
-        out: &Block<S::Scalar, N>,
+        out: &Patch<S::Scalar, N>,
         region: &Region<N>,
         shift: Offset<N>,
         reach: usize,
     ) -> Self {
-        assert!(reach < FARTHEST, "a reach of {reach} cells is beyond any block");
+        assert!(reach < FARTHEST, "a reach of {reach} cells is beyond any patch");
         let memory = source.memory();
         assert!(
             memory.encloses(&region.grow(reach as i64)),
-            "a sweep over {region:?} with reach {reach} leaves the block's memory {memory:?}"
+            "a sweep over {region:?} with reach {reach} leaves the patch's memory {memory:?}"
         );
-        let fits = |block: &Block<S::Scalar, N>| {
-            block.components() == S::COMPONENTS && block.memory().encloses(region) && is_whole(block)
+        let fits = |patch: &Patch<S::Scalar, N>| {
+            patch.components() == S::COMPONENTS && patch.memory().encloses(region) && is_whole(patch)
         };
         assert!(fits(source) && fits(out), "the buffers of a sweep differ in shape");
         let old = match old {
@@ -223,7 +235,6 @@ impl<const N: usize> Bounds<N> {
         };
         Bounds {
             region: *region,
-            interior: out.interior(),
             source: Shape::of(source),
             old,
             out: Shape::of(out),
@@ -235,40 +246,123 @@ impl<const N: usize> Bounds<N> {
         }
     }
 
+    /// How far from a row lies what is asked for while it is computed: in the farthest layer that the next ones read, and beyond
+    /// the last row of that in the one after it.
+    #[inline(always)]
+    fn ahead(&self, row: Cell<N>) -> isize {
+        let (rows, length) = (self.region.extent()[N.min(2) - 1] as i64, self.region.extent()[0]);
+        let on = AHEAD.div_ceil(length) as i64;
+        if N < 3 || on >= rows {
+            return AHEAD as isize;
+        }
+        let stride = self.source.stride.map(|stride| stride as isize);
+        let (rows, layers) =
+            if row.0[1] + on < self.region.upper[1] { (on, self.reach) } else { (on - rows, self.reach + 1) };
+        rows as isize * stride[1] + layers as isize * stride[2]
+    }
+
     /// Runs the kernel over all rows; see [`super::sweep`] and, for what lies beside, [`super::sweep_beside`].
     ///
     /// # Panics
     /// If `beside` has not one plane like those of the source for each component of `C`.
     pub(super) fn run<S: Record, C: Record, F: Fn(S, Stencil<'_, S, N>, Stencil<'_, C, N>) -> S>(
         &self,
-        source: &Block<S::Scalar, N>,
+        source: &Patch<S::Scalar, N>,
         beside: &[C::Scalar],
         old: Old<'_, S::Scalar, N>,
-        out: &mut Block<S::Scalar, N>,
+        out: &mut Patch<S::Scalar, N>,
         kernel: F,
         observe: &mut impl Observe<S>,
     ) {
         assert_eq!(beside.len(), C::COMPONENTS * self.source.plane, "what lies beside a sweep differs in shape");
-        let (from, out) = ((source.data(), beside), out.data_mut());
+        let (source, kernel) = (source.data(), &kernel);
+        let reads = |old| Reads { source, beside, old };
         match old {
-            Old::Source => run_rows::<S, C, N, SOURCE, _, _>(self, from, from.0, out, &kernel, observe),
-            Old::InPlace => run_rows::<S, C, N, IN_PLACE, _, _>(self, from, from.0, out, &kernel, observe),
-            Old::Separate(old) => run_rows::<S, C, N, SEPARATE, _, _>(self, from, old.data(), out, &kernel, observe),
+            Old::Source => self.run_from::<S, C, SOURCE, _>(reads(source), out.data_mut(), kernel, observe),
+            Old::InPlace => self.run_from::<S, C, IN_PLACE, _>(reads(source), out.data_mut(), kernel, observe),
+            Old::Separate(old) => {
+                self.run_from::<S, C, SEPARATE, _>(reads(old.data()), out.data_mut(), kernel, observe)
+            }
+        }
+    }
+
+    fn run_from<S: Record, C: Record, const OLD: u8, F: Fn(S, Stencil<'_, S, N>, Stencil<'_, C, N>) -> S>(
+        &self,
+        reads: Reads<'_, S, C>,
+        out: &mut [S::Scalar],
+        kernel: &F,
+        observe: &mut impl Observe<S>,
+    ) {
+        if self.region.extent()[0] >= LANES && S::COMPONENTS <= MOST_COMPONENTS {
+            run_rows::<S, C, N, OLD, _, _>(self, reads, out, kernel, observe);
+        } else {
+            run_cells::<S, C, N, OLD, _, _>(self, reads, out, kernel, observe);
         }
     }
 }
 
-/// Whether a block has a place for each cell of its memory region, with neighbours along x next to each other.
-fn is_whole<T: Scalar, const N: usize>(block: &Block<T, N>) -> bool {
-    let (stride, extent, plane) = (block.stride(), block.memory().extent(), block.plane());
+/// What a kernel reads: the source, what lies beside, and the buffer of values before.
+#[derive(Clone, Copy)]
+struct Reads<'a, S: Record, C: Record> {
+    source: &'a [S::Scalar],
+    beside: &'a [C::Scalar],
+    old: &'a [S::Scalar],
+}
+
+/// A row of a region: its first cell and the places of that in the source, in what is kept, and in what is written.
+#[derive(Clone, Copy)]
+struct Row<const N: usize> {
+    first: Cell<N>,
+    from: usize,
+    kept: usize,
+    to: usize,
+}
+
+impl<const N: usize> Row<N> {
+    #[inline(always)]
+    fn of(bounds: &Bounds<N>, first: Cell<N>) -> Self {
+        let Bounds { source, old, out, .. } = bounds;
+        Row { first, from: source.position(first), kept: old.position(first), to: out.position(first) }
+    }
+
+    /// What the kernel makes of cell `i` of the row.
+    #[inline(always)]
+    fn compute<S: Record, C: Record, const OLD: u8, F: Fn(S, Stencil<'_, S, N>, Stencil<'_, C, N>) -> S>(
+        &self,
+        bounds: &Bounds<N>,
+        reads: Reads<'_, S, C>,
+        out: &[S::Scalar],
+        kernel: &F,
+        i: usize,
+    ) -> S {
+        let Bounds { shift, lower, spacing, reach, source, old, .. } = *bounds;
+        let mut cell = self.first + shift;
+        cell.0[0] += i as i64;
+        let u = Stencil::<S, N>::new(reads.source, self.from + i, (source, reach), cell, (lower, spacing));
+        let k = Stencil::<C, N>::new(reads.beside, self.from + i, (source, reach), cell, (lower, spacing));
+        let before = match OLD {
+            SOURCE => u.here(),
+            // SAFETY: the cell is one of the checked region, which lies in the memory of `out` and `old` (part 1).
+            IN_PLACE => S::load(|c| unsafe { load(out, self.kept + i, c, old.plane, S::COMPONENTS) }),
+            // SAFETY: as above.
+            _ => S::load(|c| unsafe { load(reads.old, self.kept + i, c, old.plane, S::COMPONENTS) }),
+        };
+        kernel(before, u, k)
+    }
+}
+
+/// Whether a patch has a place for each cell of its memory region, with neighbours along x next to each other.
+fn is_whole<T: Scalar, const N: usize>(patch: &Patch<T, N>) -> bool {
+    let (stride, extent, plane) = (patch.stride(), patch.memory().extent(), patch.plane());
     let room = |a: usize| if a + 1 < N { stride[a + 1] } else { plane };
     stride[0] == 1
         && (0..N).all(|a| stride[a].checked_mul(extent[a]).is_some_and(|taken| taken <= room(a)))
-        && plane.checked_mul(block.components()) == Some(block.data().len())
+        && plane.checked_mul(patch.components()) == Some(patch.data().len())
 }
 
-/// The loop over rows, x innermost: compiled for several widths of vectors, of which the widest that the processor has is
-/// taken. All give the same bits, since no product is fused with a sum. As arguments the slices are known not to overlap.
+/// The loop over rows of at least [`LANES`] cells, x innermost: compiled for several widths of vectors, of which the widest
+/// that the processor has is taken. All give the same bits, since no product is fused with a sum. As arguments the slices are
+/// known not to overlap. The kernel is called at one place only, so that the compiler is ready to put it there.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
 #[inline(never)]
 fn run_rows<
@@ -280,90 +374,93 @@ fn run_rows<
     O: Observe<S>,
 >(
     bounds: &Bounds<N>,
-    (source, beside): (&[S::Scalar], &[C::Scalar]),
-    old: &[S::Scalar],
+    reads: Reads<'_, S, C>,
     out: &mut [S::Scalar],
     kernel: &F,
     observe: &mut O,
 ) {
-    let Bounds { region, interior, reach, shift, lower, spacing, .. } = *bounds;
-    let (from, kept, to) = (bounds.source, bounds.old, bounds.out);
+    let Bounds { region, source: from, out: to, .. } = *bounds;
     let length = region.extent()[0];
-    let seen = region.intersect(&interior);
-    // What the observer looks at again must not have left the caches.
-    let streams = bounds.streams && S::COMPONENTS == 1 && OLD != IN_PLACE && !observe.looks_back();
-    let (rows, ahead) = (region.extent()[N.min(2) - 1] as i64, AHEAD.div_ceil(length) as i64);
-    each_row(&region, |row| {
-        let (at, kept_at, to_at) = (from.position(row), kept.position(row), to.position(row));
-        if N == 3 && reach > 0 && ahead < rows {
-            // Beyond the last row of a layer, the first ones of the next.
-            let (rows_on, layers_on) =
-                if row.0[1] + ahead < region.upper[1] { (ahead, reach) } else { (ahead - rows, reach + 1) };
-            let next =
-                (at + layers_on * from.stride[2]).wrapping_add_signed(rows_on as isize * from.stride[1] as isize);
+    let streams = bounds.streams && OLD != IN_PLACE;
+    let line = LINE / size_of::<S::Scalar>();
+    each_row(&region, |first| {
+        let row = Row::of(bounds, first);
+        let ahead = row.from.wrapping_add_signed(bounds.ahead(first));
+        let mut done = 0;
+        while done < length {
+            let start = done.min(length - LANES);
             for component in 0..S::COMPONENTS {
-                for i in (0..length).step_by(LINE / size_of::<S::Scalar>()) {
-                    prefetch(source, next + i + component * from.plane);
-                }
+                let next = ahead.wrapping_add(start + component * from.plane);
+                (0..LANES).step_by(line).for_each(|i| prefetch(reads.source, next.wrapping_add(i)));
             }
-        }
-        let compute = |out: &[S::Scalar], i: usize| {
-            let mut cell = row + shift;
-            cell.0[0] += i as i64;
-            let u = Stencil { data: source, at: at + i, shape: from, reach, cell, lower, spacing };
-            let k = Stencil { data: beside, at: at + i, shape: from, reach, cell, lower, spacing };
-            let before = match OLD {
-                SOURCE => u.here(),
-                // SAFETY: the cell is one of the checked region, which lies in the memory of `out` and `old` (part 1).
-                IN_PLACE => S::load(|c| unsafe { load(out, kept_at + i, c, kept.plane, S::COMPONENTS) }),
-                // SAFETY: as above.
-                _ => S::load(|c| unsafe { load(old, kept_at + i, c, kept.plane, S::COMPONENTS) }),
-            };
-            kernel(before, u, k)
-        };
-        let mut admitted = true;
-        if S::COMPONENTS == 1 && OLD != IN_PLACE && length >= LANES {
-            let mut start = 0;
-            while start < length {
-                start = start.min(length - LANES);
-                let (mut values, mut all) = ([S::Scalar::default(); LANES], true);
-                for (i, place) in values.iter_mut().enumerate() {
-                    let value = compute(&[], start + i);
-                    value.store(|_, x| *place = x);
-                    all &= observe.admits(value);
-                }
-                admitted &= all;
-                let first = to_at + start;
-                let into = &mut out[first..first + LANES];
-                if !streams || !stream(into, &values) {
-                    into.copy_from_slice(&values);
-                }
-                start += LANES;
-            }
-        } else {
-            for i in 0..length {
-                let value = compute(out, i);
-                value.store(|component, x| {
+            // Only those of components that the state has are set: of sixteen, that would cost more than all else.
+            let mut values = [const { MaybeUninit::<[S::Scalar; LANES]>::uninit() }; MOST_COMPONENTS];
+            values[..S::COMPONENTS].iter_mut().for_each(|lanes| _ = lanes.write([S::Scalar::default(); LANES]));
+            for i in 0..LANES {
+                row.compute::<S, C, OLD, F>(bounds, reads, out, kernel, start + i).store(|component, x| {
                     assert!(component < S::COMPONENTS, "a record stores a component that it does not have");
-                    // SAFETY: as above.
-                    unsafe { *out.get_unchecked_mut(to_at + i + component * to.plane) = x }
+                    // SAFETY: the lanes of this component are set.
+                    unsafe { values[component].assume_init_mut()[i] = x }
                 });
-                admitted &= observe.admits(value);
             }
+            let lanes = |component: usize| {
+                assert!(component < S::COMPONENTS, "a record loads a component that it does not have");
+                // SAFETY: as above.
+                unsafe { values[component].assume_init_ref() }
+            };
+            // What is overwritten in place is computed once: the second time it is not what it was.
+            let skip = if OLD == IN_PLACE { done - start } else { 0 };
+            for component in 0..S::COMPONENTS {
+                let first = row.to + start + component * to.plane;
+                let (into, values) = (&mut out[first..first + LANES], lanes(component));
+                if skip > 0 {
+                    into[skip..].copy_from_slice(&values[skip..]);
+                } else if !streams || !stream(into, values) {
+                    into.copy_from_slice(values);
+                }
+            }
+            if skip > 0 {
+                observe.see(LANES - skip, |i| S::load(|c| lanes(c)[skip + i]));
+            } else {
+                observe.see(LANES, |i| S::load(|c| lanes(c)[i]));
+            }
+            done = start + LANES;
         }
-        let is_seen = (1..N).all(|a| (seen.lower[a]..seen.upper[a]).contains(&row.0[a]));
-        let length = if is_seen { seen.extent()[0] } else { 0 };
-        let first = to_at + (seen.lower[0] - row.0[0]).max(0) as usize;
-        let written = &*out;
-        observe.row(admitted, length, |i| {
-            assert!(i < length, "an observer asks for a cell that is not in its row");
-            // SAFETY: the cell is one of the checked region.
-            S::load(|c| unsafe { load(written, first + i, c, to.plane, S::COMPONENTS) })
-        });
     });
     if streams {
         finish_streams();
     }
+}
+
+/// The loop over rows of any length, cell by cell.
+#[inline(never)]
+fn run_cells<
+    S: Record,
+    C: Record,
+    const N: usize,
+    const OLD: u8,
+    F: Fn(S, Stencil<'_, S, N>, Stencil<'_, C, N>) -> S,
+    O: Observe<S>,
+>(
+    bounds: &Bounds<N>,
+    reads: Reads<'_, S, C>,
+    out: &mut [S::Scalar],
+    kernel: &F,
+    observe: &mut O,
+) {
+    let length = bounds.region.extent()[0];
+    each_row(&bounds.region, |first| {
+        let row = Row::of(bounds, first);
+        for i in 0..length {
+            let value = row.compute::<S, C, OLD, F>(bounds, reads, out, kernel, i);
+            value.store(|component, x| {
+                assert!(component < S::COMPONENTS, "a record stores a component that it does not have");
+                // SAFETY: the cell is one of the checked region, which lies in the memory of `out` (part 1).
+                unsafe { *out.get_unchecked_mut(row.to + i + component * bounds.out.plane) = x }
+            });
+            observe.see(1, |_| value);
+        }
+    });
 }
 
 /// Visits the first cell of each row of a region, y before z: without the divisions of an iterator over all of them, which

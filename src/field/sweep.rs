@@ -1,7 +1,7 @@
-//! One pass of a kernel over a region of a block.
+//! One pass of a kernel over a region of a patch.
 
 use super::stencil::Bounds;
-use super::{Block, Observe, Old, Record, Stencil};
+use super::{Observe, Old, Patch, Record, Stencil};
 use crate::grid::{Grid, Offset, Region};
 
 /// Sets every cell of `region` in `out` to `kernel(before, u)`, where `u` reads `source` round the cell and `before` is
@@ -12,15 +12,15 @@ use crate::grid::{Grid, Offset, Region};
 /// ghosts, as far as `source` has valid values within `reach` of it.
 ///
 /// # Panics
-/// If the region grown by `reach` leaves the block's memory, or the buffers differ in shape.
+/// If the region grown by `reach` leaves the patch's memory, or the buffers differ in shape.
 ///
 /// # Example
 /// ```
-/// use steadfast::field::{sweep, Block, Old};
-/// use steadfast::grid::{Axis, BlockId, Cell, Grid, Region, Vector};
+/// use steadfast::field::{sweep, Patch, Old};
+/// use steadfast::grid::{Axis, Cell, Grid, Region, Vector};
 ///
 /// let grid = Grid::new([8], Vector([0.0]), Vector([8.0]), [true]).unwrap();
-/// let mut u = Block::<f64, 1>::new(BlockId(0), grid.region(), 1, 1);
+/// let mut u = Patch::<f64, 1>::new(grid.region(), 1, 1);
 /// let mut mean = u.clone();
 /// for cell in u.memory().cells() {
 ///     u.set(cell, cell.0[0] as f64);
@@ -32,9 +32,9 @@ use crate::grid::{Grid, Offset, Region};
 #[expect(clippy::too_many_arguments, reason = "a sweep is what these eight say, and each is of its own type")]
 pub fn sweep<S: Record, const N: usize>(
     grid: &Grid<N>,
-    source: &Block<S::Scalar, N>,
+    source: &Patch<S::Scalar, N>,
     old: Old<'_, S::Scalar, N>,
-    out: &mut Block<S::Scalar, N>,
+    out: &mut Patch<S::Scalar, N>,
     region: &Region<N>,
     reach: usize,
     kernel: impl Fn(S, Stencil<'_, S, N>) -> S,
@@ -52,15 +52,15 @@ pub fn sweep<S: Record, const N: usize>(
 /// In all else it is as [`sweep`].
 ///
 /// # Panics
-/// If the region grown by `reach` leaves the block's memory, or the buffers differ in shape.
+/// If the region grown by `reach` leaves the patch's memory, or the buffers differ in shape.
 ///
 /// # Example
 /// ```
-/// use steadfast::field::{sweep_beside, Block, Stencil};
-/// use steadfast::grid::{Axis, BlockId, Cell, Grid, Region, Vector};
+/// use steadfast::field::{sweep_beside, Patch, Stencil};
+/// use steadfast::grid::{Axis, Cell, Grid, Region, Vector};
 ///
 /// let grid = Grid::new([8], Vector([0.0]), Vector([8.0]), [true]).unwrap();
-/// let mut u = Block::<f64, 1>::new(BlockId(0), grid.region(), 1, 1);
+/// let mut u = Patch::<f64, 1>::new(grid.region(), 1, 1);
 /// let (mut conductivity, mut flux) = (u.clone(), u.clone());
 /// for cell in u.memory().cells() {
 ///     u.set(cell, cell.0[0] as f64);
@@ -73,9 +73,9 @@ pub fn sweep<S: Record, const N: usize>(
 /// ```
 pub fn sweep_beside<S: Record, C: Record, const N: usize>(
     grid: &Grid<N>,
-    source: &Block<S::Scalar, N>,
-    beside: &Block<C::Scalar, N>,
-    out: &mut Block<S::Scalar, N>,
+    source: &Patch<S::Scalar, N>,
+    beside: &Patch<C::Scalar, N>,
+    out: &mut Patch<S::Scalar, N>,
     region: &Region<N>,
     reach: usize,
     kernel: impl Fn(Stencil<'_, S, N>, Stencil<'_, C, N>) -> S,
@@ -117,8 +117,9 @@ fn each_image<const N: usize>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::LANES;
     use super::*;
-    use crate::grid::{Axis, BlockId, Cell, Vector};
+    use crate::grid::{Axis, Cell, Vector};
 
     crate::record! {
         /// Two numbers.
@@ -130,14 +131,14 @@ mod tests {
         }
     }
 
-    fn numbered() -> (Grid<3>, Block<f64, 3>) {
+    fn numbered() -> (Grid<3>, Patch<f64, 3>) {
         let grid = Grid::new([6, 5, 4], Vector::ZERO, Vector([6.0, 10.0, 16.0]), [false; 3]).unwrap();
-        let mut block = Block::new(BlockId(0), grid.region(), 2, 2);
-        for cell in block.memory().cells() {
+        let mut patch = Patch::new(grid.region(), 2, 2);
+        for cell in patch.memory().cells() {
             let [x, y, z] = cell.0.map(|i| i as f64);
-            block.set(cell, Two { a: x + 100.0 * y + 10_000.0 * z, b: -x });
+            patch.set(cell, Two { a: x + 100.0 * y + 10_000.0 * z, b: -x });
         }
-        (grid, block)
+        (grid, patch)
     }
 
     #[test]
@@ -193,14 +194,14 @@ mod tests {
     #[test]
     fn a_ghost_beyond_a_periodic_boundary_has_the_place_of_its_image() {
         let grid = Grid::new([6, 5], Vector::ZERO, Vector([6.0, 5.0]), [true, false]).unwrap();
-        let mut block = Block::<f64, 2>::new(BlockId(0), grid.region(), 2, 1);
-        let source = block.clone();
+        let mut patch = Patch::<f64, 2>::new(grid.region(), 2, 1);
+        let source = patch.clone();
         let region = Region::new([-2, 0], [8, 5]);
         sweep(
             &grid,
             &source,
             Old::Source,
-            &mut block,
+            &mut patch,
             &region,
             0,
             |_: f64, u| u.position()[0] + 10.0 * u.cell().0[0] as f64,
@@ -208,12 +209,12 @@ mod tests {
         );
         for cell in region.cells() {
             let x = cell.0[0].rem_euclid(6) as f64;
-            assert_eq!(block.get::<f64>(cell), x + 0.5 + 10.0 * x, "{cell:?}");
+            assert_eq!(patch.get::<f64>(cell), x + 0.5 + 10.0 * x, "{cell:?}");
         }
     }
 
     #[test]
-    #[should_panic(expected = "beyond any block")]
+    #[should_panic(expected = "beyond any patch")]
     fn a_reach_that_overflows_is_refused() {
         let (grid, source) = numbered();
         let mut out = source.clone();
@@ -242,7 +243,7 @@ mod tests {
         let mean = |low: f64, high: f64, here: f64| (low - 2.0 * here + high) * 0.1;
         for cells in [1, 3, 15, 16, 17, 31, 32, 47, 64, 130] {
             let grid = Grid::new([cells, 3, 4], Vector::ZERO, Vector([1.0; 3]), [false; 3]).unwrap();
-            let mut source = Block::<f64, 3>::new(BlockId(0), grid.region(), 2, 1);
+            let mut source = Patch::<f64, 3>::new(grid.region(), 2, 1);
             for cell in source.memory().cells() {
                 let [i, j, k] = cell.0.map(|i| i as f64);
                 source.set(cell, (0.37 * i + 1.7 * j + 0.11 * k * i).sin());
@@ -273,32 +274,41 @@ mod tests {
     }
 
     #[test]
-    fn an_observer_sees_each_interior_cell_once_and_no_ghost() {
-        struct Sum(f64, usize);
-        impl Observe<Two> for Sum {
-            fn admits(&self, _: Two) -> bool {
-                true
-            }
-            fn looks_back(&self) -> bool {
-                true
-            }
-            fn row(&mut self, _: bool, length: usize, get: impl Fn(usize) -> Two) {
-                self.1 += length;
-                self.0 += (0..length).map(|i| get(i).a).sum::<f64>();
+    fn an_observer_sees_each_value_that_is_computed_and_no_other() {
+        struct Seen(Vec<f64>);
+        impl Observe<Two> for Seen {
+            fn see(&mut self, length: usize, get: impl Fn(usize) -> Two) {
+                assert!((1..=LANES).contains(&length));
+                self.0.extend((0..length).map(|i| get(i).a));
             }
         }
-        let (grid, source) = numbered();
-        let mut out = source.clone();
-        let mut sum = Sum(0.0, 0);
-        sweep(&grid, &source, Old::Source, &mut out, &grid.region().grow(1), 1, |before: Two, _| before, &mut sum);
-        assert_eq!(sum.1, grid.volume());
-        assert_eq!(sum.0, grid.region().cells().map(|cell| source.get::<Two>(cell).a).sum::<f64>());
+        for cells in [3, 16, 37, 64] {
+            let grid = Grid::new([cells, 3, 4], Vector::ZERO, Vector([1.0; 3]), [false; 3]).unwrap();
+            let mut source = Patch::<f64, 3>::new(grid.region(), 1, 2);
+            for cell in source.memory().cells() {
+                source.set(cell, Two { a: (cell.0[0] + 100 * cell.0[1] + 10_000 * cell.0[2]) as f64, b: 0.0 });
+            }
+            for old in [Old::Source, Old::InPlace, Old::Separate(&source)] {
+                let (mut out, mut seen) = (source.clone(), Seen(Vec::new()));
+                let step = |before: Two, _: Stencil<'_, Two, 3>| before.scaled(2.0);
+                sweep(&grid, &source, old, &mut out, &grid.region(), 1, step, &mut seen);
+                seen.0.sort_unstable_by(f64::total_cmp);
+                if matches!(old, Old::InPlace) {
+                    assert_eq!(seen.0.len(), grid.volume(), "each once");
+                }
+                seen.0.dedup();
+                let mut expected: Vec<f64> =
+                    grid.region().cells().map(|cell| 2.0 * source.get::<Two>(cell).a).collect();
+                expected.sort_unstable_by(f64::total_cmp);
+                assert_eq!(seen.0, expected);
+            }
+        }
     }
 
     #[test]
     fn coefficients_are_read_beside_the_source() {
         let (grid, beside) = numbered();
-        let mut source = Block::<f64, 3>::new(BlockId(0), grid.region(), 2, 1);
+        let mut source = Patch::<f64, 3>::new(grid.region(), 2, 1);
         for cell in source.memory().cells() {
             source.set(cell, (cell.0[1] * cell.0[2]) as f64);
         }
@@ -317,7 +327,7 @@ mod tests {
     #[should_panic(expected = "beside a sweep differs in shape")]
     fn coefficients_of_another_shape_are_refused() {
         let (grid, beside) = numbered();
-        let source = Block::<f64, 3>::new(BlockId(0), grid.region(), 2, 1);
+        let source = Patch::<f64, 3>::new(grid.region(), 2, 1);
         let mut out = source.clone();
         let kernel = |u: Stencil<'_, f64, 3>, _: Stencil<'_, f64, 3>| u.here();
         sweep_beside(&grid, &source, &beside, &mut out, &grid.region(), 1, kernel);
@@ -333,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "leaves the block's memory")]
+    #[should_panic(expected = "leaves the patch's memory")]
     fn a_region_too_near_to_the_end_of_the_memory_is_refused() {
         let (grid, source) = numbered();
         let mut out = source.clone();

@@ -12,7 +12,11 @@ use super::BlockId;
 /// None to speak of where all blocks cost the same, as then the cuts follow from the numbers of blocks and ranks; else
 /// 4 bytes a rank.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partition(Cuts);
+pub struct Partition {
+    cuts: Cuts,
+    /// Into how many shares a rank's blocks can be cut for its threads.
+    shares: u32,
+}
 
 /// Where the curve is cut: rank r owns the blocks from cut r, included, to cut r + 1, excluded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +57,7 @@ impl Partition {
         }
         // Rounding may hide the last feasible limit: a little slack always finds one.
         let cuts = cut(&costs, ranks, high).or_else(|| cut(&costs, ranks, high * (1.0 + 1e-9) + f64::MIN_POSITIVE));
-        Partition(Cuts::Listed(cuts.expect("one stretch can always hold what all blocks cost together")))
+        Self::of(Cuts::Listed(cuts.expect("one stretch can always hold what all blocks cost together")))
     }
 
     /// The same cut for blocks that all cost the same, without a list of anything.
@@ -62,12 +66,31 @@ impl Partition {
     /// If `ranks` is 0.
     pub fn even(blocks: usize, ranks: usize) -> Self {
         assert!(ranks > 0, "a partition needs at least one rank");
-        Partition(Cuts::Even { blocks: blocks as u32, ranks: ranks as u32 })
+        Self::of(Cuts::Even { blocks: blocks as u32, ranks: ranks as u32 })
+    }
+
+    fn of(cuts: Cuts) -> Self {
+        Partition { cuts, shares: 1 }
+    }
+
+    /// The same cut for ranks of so many threads: each rank's [`Patches`](super::Patches) become so small that the threads
+    /// can share them evenly. With more threads than blocks, each block is a patch.
+    #[must_use]
+    pub fn for_threads(mut self, threads: usize) -> Self {
+        // Two for each, so that a thread that is held up can be helped.
+        let shares = if threads > 1 { threads.saturating_mul(2) } else { 1 };
+        self.shares = u32::try_from(shares).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// Into how many equal shares a rank's blocks can be cut.
+    pub(super) fn shares(&self) -> usize {
+        self.shares as usize
     }
 
     /// The number of ranks.
     pub fn ranks(&self) -> usize {
-        match &self.0 {
+        match &self.cuts {
             Cuts::Even { ranks, .. } => *ranks as usize,
             Cuts::Listed(cuts) => cuts.len() - 1,
         }
@@ -75,7 +98,7 @@ impl Partition {
 
     /// The rank that owns a block.
     pub fn owner(&self, id: BlockId) -> usize {
-        match &self.0 {
+        match &self.cuts {
             &Cuts::Even { blocks, ranks } => {
                 let single = (id.0 + ranks.min(blocks)).saturating_sub(blocks);
                 (id.0 / blocks.div_ceil(ranks)).max(single) as usize
@@ -86,7 +109,7 @@ impl Partition {
 
     /// The first block that is no longer of the ranks before this one.
     fn cut(&self, rank: usize) -> u32 {
-        match &self.0 {
+        match &self.cuts {
             Cuts::Listed(cuts) => cuts[rank],
             &Cuts::Even { blocks, ranks } => {
                 let owners = ranks.min(blocks);
@@ -187,7 +210,7 @@ mod tests {
                 prop_assert_eq!(even.range(rank), listed[rank] as usize..listed[rank + 1] as usize);
             }
             for id in (0..blocks).map(|block| BlockId(block as u32)) {
-                prop_assert_eq!(even.owner(id), Partition(Cuts::Listed(listed.clone())).owner(id));
+                prop_assert_eq!(even.owner(id), Partition::of(Cuts::Listed(listed.clone())).owner(id));
             }
             prop_assert_eq!(Partition::by_cost(&vec![0.1; blocks], ranks), even);
         }

@@ -77,6 +77,15 @@ impl<const N: usize> Region<N> {
         }
     }
 
+    /// The smallest region that has the cells of both.
+    #[must_use]
+    pub fn hull(&self, other: &Self) -> Self {
+        Region {
+            lower: std::array::from_fn(|a| self.lower[a].min(other.lower[a])),
+            upper: std::array::from_fn(|a| self.upper[a].max(other.upper[a])),
+        }
+    }
+
     /// The region moved by an offset.
     #[must_use]
     pub fn shift(&self, offset: Offset<N>) -> Self {

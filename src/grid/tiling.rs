@@ -25,10 +25,10 @@ pub struct BlockKey<const N: usize> {
     pub coordinates: [u32; N],
 }
 
-/// A part of a block's ghosts that lies in one other block, or across a periodic boundary in the same one.
+/// A part of the ghosts round a box of blocks that lies in one block: another, or across a periodic boundary one of the box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GhostPiece<const N: usize> {
-    /// The ghost cells, in the coordinates of the block that they belong to (they may lie beyond a periodic boundary).
+    /// The ghost cells, in the coordinates of the box that they belong to (they may lie beyond a periodic boundary).
     pub region: Region<N>,
     /// The block whose interior has their values.
     pub source: BlockId,
@@ -139,10 +139,14 @@ impl<const N: usize> Tiling<N> {
 
     /// The cells of a block, without ghosts.
     pub fn region(&self, id: BlockId) -> Region<N> {
-        let block = self.curve.block(id.0);
-        let lower = std::array::from_fn(|a| block[a] as i64 * self.shape[a] as i64);
-        let upper = std::array::from_fn(|a| lower[a] + self.shape[a] as i64);
-        Region::new(lower, upper).intersect(&self.grid.region())
+        let block = self.curve.block(id.0).map(i64::from);
+        self.cells_of(&Region::new(block, block.map(|b| b + 1)))
+    }
+
+    /// The cells of a box of blocks.
+    pub(super) fn cells_of(&self, blocks: &Region<N>) -> Region<N> {
+        let cells = |blocks: [i64; N]| std::array::from_fn(|a| blocks[a] * self.shape[a] as i64);
+        Region::new(cells(blocks.lower), cells(blocks.upper)).intersect(&self.grid.region())
     }
 
     /// The block that has a cell.
@@ -181,19 +185,20 @@ impl<const N: usize> Tiling<N> {
         Region::new(first, past).cells().map(|block| self.id_at(block.0.map(|b| b as u32))).collect()
     }
 
-    /// The ghosts of a block, `width` cells deep on every side, cut into pieces that each lie in one block.
+    /// The ghosts round a box of blocks, `width` cells deep on every side, cut into pieces that each lie in one block.
     ///
     /// Ghosts beyond a boundary that is not periodic are in no piece. The pieces do not overlap; their order is fixed.
-    pub fn ghost_pieces(&self, id: BlockId, width: usize) -> Vec<GhostPiece<N>> {
-        let interior = self.region(id);
+    pub fn ghost_pieces(&self, interior: &Region<N>, width: usize) -> Vec<GhostPiece<N>> {
         let spans: [Vec<Span>; N] =
             std::array::from_fn(|a| self.spans(Axis::new(a), interior.lower[a], interior.upper[a], width as i64));
         let choices = Region::new([0; N], std::array::from_fn(|a| spans[a].len() as i64));
         let pieces = choices.cells().filter_map(|choice| {
             let span: [Span; N] = std::array::from_fn(|a| spans[a][choice.0[a] as usize]);
             let region = Region::new(span.map(|s| s.lower), span.map(|s| s.upper));
-            let source = self.id_at(span.map(|s| s.block));
-            (!interior.encloses(&region)).then_some(GhostPiece { region, source, shift: Offset(span.map(|s| s.shift)) })
+            (!interior.encloses(&region)).then(|| {
+                let source = self.id_at(span.map(|s| s.block));
+                GhostPiece { region, source, shift: Offset(span.map(|s| s.shift)) }
+            })
         });
         pieces.collect()
     }
@@ -222,7 +227,8 @@ impl<const N: usize> Tiling<N> {
         spans
     }
 
-    fn id_at(&self, coordinates: [u32; N]) -> BlockId {
+    /// The block at these coordinates among all blocks.
+    pub(super) fn id_at(&self, coordinates: [u32; N]) -> BlockId {
         BlockId(self.curve.place(coordinates))
     }
 }
@@ -238,7 +244,7 @@ struct Span {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Vector;
+    use super::super::{Partition, Patches, Vector};
     use super::*;
     use proptest::prelude::*;
 
@@ -249,14 +255,15 @@ mod tests {
     /// Every ghost within the domain, or beyond a periodic boundary, is in exactly one piece, whose source has its value.
     fn check_pieces<const N: usize>(tiling: &Tiling<N>, width: usize) {
         let cells = tiling.grid().cells();
-        for id in tiling.ids() {
-            let interior = tiling.region(id);
-            let pieces = tiling.ghost_pieces(id, width);
+        let partition = Partition::even(tiling.len(), 2);
+        let patches = (0..2).flat_map(|rank| Patches::new(tiling, &partition, rank).regions().to_vec());
+        for interior in tiling.ids().map(|id| tiling.region(id)).chain(patches) {
+            let pieces = tiling.ghost_pieces(&interior, width);
             for ghost in interior.grow(width as i64).cells().filter(|&cell| !interior.contains(cell)) {
                 let here: Vec<_> = pieces.iter().filter(|piece| piece.region.contains(ghost)).collect();
                 let reachable =
                     (0..N).all(|a| tiling.grid().periodic()[a] || (0..cells[a] as i64).contains(&ghost.0[a]));
-                assert_eq!(here.len(), usize::from(reachable), "ghost {ghost:?} of block {interior:?}");
+                assert_eq!(here.len(), usize::from(reachable), "ghost {ghost:?} of {interior:?}");
                 if let [piece] = here[..] {
                     let wrapped = Cell(std::array::from_fn(|a| ghost.0[a].rem_euclid(cells[a] as i64)));
                     assert_eq!(ghost + piece.shift, wrapped);

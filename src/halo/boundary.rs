@@ -1,28 +1,28 @@
 //! What the ghosts beyond the domain's outer faces hold.
 
 use super::rows::Rows;
-use crate::field::{Block, Component, Role, Scalar};
+use crate::field::{Component, Patch, Role, Scalar};
 use crate::grid::{Axis, Boundaries, Boundary, Grid, Region, Side};
 
-/// Sets the ghosts of a block, up to `depth` cells from its interior, that lie beyond outer faces of the domain.
+/// Sets the ghosts of a patch, up to `depth` cells from its interior, that lie beyond outer faces of the domain.
 ///
 /// The axes come one after the other: x, then y, then z, each over what the axes before it have filled. So edges and
-/// corners are defined, and no value depends on how the domain is cut into blocks. The ghosts within the domain must have
+/// corners are defined, and no value depends on how the domain is cut into patches. The ghosts within the domain must have
 /// their values already (see [`Exchange`](super::Exchange)).
 ///
 /// Where the domain has fewer cells than the ghosts are deep, a mirror image continues in the other face's ghosts.
 ///
 /// # Panics
-/// If the block has no ghosts so deep, or a boundary does not give one value a component.
+/// If the patch has no ghosts so deep, or a boundary does not give one value a component.
 pub fn fill_boundaries<T: Scalar, const N: usize>(
     boundaries: &Boundaries<N>,
     grid: &Grid<N>,
     components: &[Component],
-    block: &mut Block<T, N>,
+    patch: &mut Patch<T, N>,
     depth: usize,
 ) {
-    assert_eq!(components.len(), block.components(), "a boundary must know every component of the block");
-    let all = block.interior().grow(depth as i64);
+    assert_eq!(components.len(), patch.components(), "a boundary must know every component of the patch");
+    let all = patch.interior().grow(depth as i64);
     let domain = grid.region();
     if domain.encloses(&all) {
         return;
@@ -45,7 +45,7 @@ pub fn fill_boundaries<T: Scalar, const N: usize>(
                 };
                 if (reached.lower[a]..reached.upper[a]).contains(&ghost) {
                     let source = if *face.boundary == Boundary::Outflow { edge } else { image };
-                    face.fill(components, block, &reached, ghost, source, k);
+                    face.fill(components, patch, &reached, ghost, source, k);
                 }
             }
         }
@@ -65,7 +65,7 @@ impl<const N: usize> Face<'_, N> {
     fn fill<T: Scalar>(
         &self,
         components: &[Component],
-        block: &mut Block<T, N>,
+        patch: &mut Patch<T, N>,
         reached: &Region<N>,
         ghost: i64,
         source: i64,
@@ -77,9 +77,9 @@ impl<const N: usize> Face<'_, N> {
             (layer.lower[a], layer.upper[a]) = (at, at + 1);
             layer
         };
-        let (ghosts, cells) = (Rows::new(block, &layer(ghost)), Rows::new(block, &layer(source)));
-        let volume = block.plane();
-        for (c, plane) in block.data_mut().chunks_exact_mut(volume).enumerate() {
+        let (ghosts, cells) = (Rows::new(patch, &layer(ghost)), Rows::new(patch, &layer(source)));
+        let volume = patch.plane();
+        for (c, plane) in patch.data_mut().chunks_exact_mut(volume).enumerate() {
             match self.boundary {
                 Boundary::FixedValue(values) if T::IS_INTEGER => {
                     let value = T::from_f64(self.entry(values, c));
@@ -128,7 +128,7 @@ fn set<T: Scalar>(plane: &mut [T], ghosts: Rows, cells: Rows, rule: impl Fn(T) -
 mod tests {
     use super::*;
     use crate::field::Field;
-    use crate::grid::{BlockId, Cell, Partition, Tiling, Vector, random};
+    use crate::grid::{Cell, Partition, Tiling, Vector, random};
     use crate::halo::Plan;
     use crate::halo::exchange::copy_within_rank;
     use proptest::prelude::*;
@@ -142,10 +142,10 @@ mod tests {
     fn line<T: Scalar>(values: &[T], boundary: Boundary, width: usize) -> Vec<T> {
         let n = values.len();
         let grid = Grid::new([n], Vector([0.0]), Vector([0.5 * n as f64]), [false]).unwrap();
-        let mut block = Block::<T, 1>::new(BlockId(0), grid.region(), width, 1);
-        block.data_mut()[width..width + n].copy_from_slice(values);
-        fill_boundaries(&Boundaries::all(boundary), &grid, &components(0), &mut block, width);
-        block.data().to_vec()
+        let mut patch = Patch::<T, 1>::new(grid.region(), width, 1);
+        patch.data_mut()[width..width + n].copy_from_slice(values);
+        fill_boundaries(&Boundaries::all(boundary), &grid, &components(0), &mut patch, width);
+        patch.data().to_vec()
     }
 
     #[test]
@@ -185,22 +185,22 @@ mod tests {
     #[test]
     fn the_part_of_a_vector_across_a_mirror_changes_its_sign() {
         let grid = Grid::new([2, 2], Vector::ZERO, Vector([1.0; 2]), [false; 2]).unwrap();
-        let mut block = Block::<f64, 2>::new(BlockId(0), grid.region(), 1, 3);
-        block.data_mut().fill(1.0);
-        fill_boundaries(&Boundaries::all(Boundary::Reflecting), &grid, &components(2), &mut block, 1);
-        let at = |block: &Block<f64, 2>, c: usize, cell| block.data()[c * block.plane() + block.position(Cell(cell))];
-        assert_eq!([0, 1, 2].map(|c| at(&block, c, [-1, 0])), [-1.0, 1.0, 1.0]);
-        assert_eq!([0, 1, 2].map(|c| at(&block, c, [1, 2])), [1.0, -1.0, 1.0]);
-        assert_eq!([0, 1, 2].map(|c| at(&block, c, [2, 2])), [-1.0, -1.0, 1.0], "a corner is mirrored twice");
+        let mut patch = Patch::<f64, 2>::new(grid.region(), 1, 3);
+        patch.data_mut().fill(1.0);
+        fill_boundaries(&Boundaries::all(Boundary::Reflecting), &grid, &components(2), &mut patch, 1);
+        let at = |patch: &Patch<f64, 2>, c: usize, cell| patch.data()[c * patch.plane() + patch.position(Cell(cell))];
+        assert_eq!([0, 1, 2].map(|c| at(&patch, c, [-1, 0])), [-1.0, 1.0, 1.0]);
+        assert_eq!([0, 1, 2].map(|c| at(&patch, c, [1, 2])), [1.0, -1.0, 1.0]);
+        assert_eq!([0, 1, 2].map(|c| at(&patch, c, [2, 2])), [-1.0, -1.0, 1.0], "a corner is mirrored twice");
     }
 
     #[test]
     fn only_ghosts_within_the_depth_are_touched() {
         let grid = Grid::new([3], Vector([0.0]), Vector([3.0]), [false]).unwrap();
-        let mut block = Block::<i32, 1>::new(BlockId(0), grid.region(), 3, 1);
-        block.data_mut().fill(7);
-        fill_boundaries(&Boundaries::all(Boundary::FixedValue(vec![1.0])), &grid, &components(0), &mut block, 1);
-        assert_eq!(block.data(), [7, 7, 1, 7, 7, 7, 1, 7, 7]);
+        let mut patch = Patch::<i32, 1>::new(grid.region(), 3, 1);
+        patch.data_mut().fill(7);
+        fill_boundaries(&Boundaries::all(Boundary::FixedValue(vec![1.0])), &grid, &components(0), &mut patch, 1);
+        assert_eq!(patch.data(), [7, 7, 1, 7, 7, 7, 1, 7, 7]);
     }
 
     #[test]
@@ -218,20 +218,21 @@ mod tests {
         depth: usize,
     ) -> Field<f64, N> {
         let tiling = Tiling::new(*grid, shape).unwrap();
-        let partition = Partition::by_cost(&vec![1.0; tiling.len()], 1);
+        // Each block is a patch.
+        let partition = Partition::by_cost(&vec![1.0; tiling.len()], 1).for_threads(tiling.len());
         let mut field = Field::new(&tiling, &partition, 0, width, N + 1);
-        for block in field.blocks_mut() {
-            for cell in block.interior().cells() {
-                let (at, plane) = (block.position(cell), block.plane());
+        for patch in field.patches_mut() {
+            for cell in patch.interior().cells() {
+                let (at, plane) = (patch.position(cell), patch.plane());
                 let code = (0..N).fold(1u64, |code, a| code * 1000 + cell.0[a] as u64);
                 for c in 0..=N {
-                    block.data_mut()[at + c * plane] = (random::mix(code * 10 + c as u64) >> 40) as f64 / 1000.0;
+                    patch.data_mut()[at + c * plane] = (random::mix(code * 10 + c as u64) >> 40) as f64 / 1000.0;
                 }
             }
         }
-        copy_within_rank(Plan::new(&tiling, &partition, 0, width).copies(), field.blocks_mut());
-        for block in field.blocks_mut() {
-            fill_boundaries(boundaries, grid, &components(N), block, depth);
+        copy_within_rank(&Plan::new(&tiling, &partition, 0, width), field.patches_mut());
+        for patch in field.patches_mut() {
+            fill_boundaries(boundaries, grid, &components(N), patch, depth);
         }
         field
     }
@@ -255,11 +256,11 @@ mod tests {
         let boundaries = Boundaries { faces: std::array::from_fn(|a| [boundary(2 * a), boundary(2 * a + 1)]) };
         let depth = depth.min(width);
         let whole = filled(&grid, cells, &boundaries, width, depth);
-        let whole = &whole.blocks()[0];
-        for block in filled(&grid, shape, &boundaries, width, depth).blocks() {
-            for cell in block.interior().grow(depth as i64).cells() {
+        let whole = &whole.patches()[0];
+        for patch in filled(&grid, shape, &boundaries, width, depth).patches() {
+            for cell in patch.interior().grow(depth as i64).cells() {
                 for c in 0..=N {
-                    let [here, there] = [block, whole].map(|b| b.data()[c * b.plane() + b.position(cell)]);
+                    let [here, there] = [patch, whole].map(|b| b.data()[c * b.plane() + b.position(cell)]);
                     assert_eq!(here.to_bits(), there.to_bits(), "component {c} of cell {cell:?}: {here} and {there}");
                 }
             }

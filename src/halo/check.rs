@@ -6,7 +6,7 @@
 use super::{Backend, Exchange, Plan};
 use crate::comm::Communicator;
 use crate::error::{Error, Kind, Result};
-use crate::field::{Block, Field, Scalar};
+use crate::field::{Field, Patch, Scalar};
 use crate::grid::{Cell, Grid, Partition, Tiling, Vector};
 
 /// Exchanges cells that hold their own coordinates and looks at every ghost.
@@ -24,18 +24,18 @@ pub fn check_exchange<T: Scalar, const N: usize>(
     field: &mut Field<T, N>,
 ) -> Result<()> {
     let code = Code::new(tiling.grid(), field.components());
-    for block in field.blocks_mut() {
-        code.write(block);
+    for patch in field.patches_mut() {
+        code.write(patch);
     }
     communicator.vote(exchange.start(field))?;
     communicator.vote(exchange.finish(field))?;
     communicator.vote(exchange.take_fault().map_or(Ok(()), Err))?;
     let width = exchange.plan().width();
-    communicator.vote(field.blocks().iter().try_for_each(|block| code.verify(block, width)))
+    communicator.vote(field.patches().iter().try_for_each(|patch| code.verify(patch, width)))
 }
 
 /// Checks a back end between all ranks: in one to three dimensions, with every mix of periodic axes, on small grids whose
-/// blocks differ in size and of which some ranks may own none.
+/// patches differ in size and of which some ranks may own none.
 ///
 /// # Collective
 ///
@@ -56,7 +56,8 @@ fn check_mixes<const N: usize>(
     for mix in 0..1 << N {
         let periodic = std::array::from_fn(|a| mix >> a & 1 == 1);
         let tiling = Tiling::new(Grid::new(cells, Vector::ZERO, Vector([1.0; N]), periodic)?, shape)?;
-        let partition = Partition::by_cost(&vec![1.0; tiling.len()], communicator.size());
+        // Of the patches that a rank's blocks could form, some lie side by side.
+        let partition = Partition::by_cost(&vec![1.0; tiling.len()], communicator.size()).for_threads(2);
         let plan = Plan::new(&tiling, &partition, communicator.rank(), 2);
         let mut field = Field::<f64, N>::new(&tiling, &partition, communicator.rank(), 2, 1);
         let mut exchange = Exchange::new(communicator, plan, 1, backend)?;
@@ -98,36 +99,36 @@ impl<const N: usize> Code<N> {
         }
     }
 
-    fn write<T: Scalar>(&self, block: &mut Block<T, N>) {
-        let plane = block.plane();
-        block.data_mut().fill(Self::unset());
-        let interior = block.interior();
+    fn write<T: Scalar>(&self, patch: &mut Patch<T, N>) {
+        let plane = patch.plane();
+        patch.data_mut().fill(Self::unset());
+        let interior = patch.interior();
         for cell in interior.cells() {
-            let at = block.position(cell);
+            let at = patch.position(cell);
             for component in 0..self.components {
-                block.data_mut()[at + component * plane] = self.of(cell, component);
+                patch.data_mut()[at + component * plane] = self.of(cell, component);
             }
         }
     }
 
-    fn verify<T: Scalar>(&self, block: &Block<T, N>, width: usize) -> Result<()> {
-        let around = block.interior().grow(width as i64);
-        for cell in around.cells().filter(|&cell| !block.interior().contains(cell)) {
+    fn verify<T: Scalar>(&self, patch: &Patch<T, N>, width: usize) -> Result<()> {
+        let around = patch.interior().grow(width as i64);
+        for cell in around.cells().filter(|&cell| !patch.interior().contains(cell)) {
             let inside = (0..N).all(|a| self.periodic[a] || (0..self.cells[a] as i64).contains(&cell.0[a]));
             let source = Cell(std::array::from_fn(|a| cell.0[a].rem_euclid(self.cells[a] as i64)));
-            let at = block.position(cell);
+            let at = patch.position(cell);
             for component in 0..self.components {
                 let expected = if inside { self.of(source, component) } else { Self::unset() };
-                let found = block.data()[at + component * block.plane()];
+                let found = patch.data()[at + component * patch.plane()];
                 if found != expected {
-                    return Err(self.wrong(block, cell, expected, found));
+                    return Err(self.wrong(patch, cell, expected, found));
                 }
             }
         }
         Ok(())
     }
 
-    fn wrong<T: Scalar>(&self, block: &Block<T, N>, cell: Cell<N>, expected: T, found: T) -> Error {
+    fn wrong<T: Scalar>(&self, patch: &Patch<T, N>, cell: Cell<N>, expected: T, found: T) -> Error {
         let what = if found == Self::unset() {
             "nothing".to_owned()
         } else {
@@ -136,9 +137,9 @@ impl<const N: usize> Code<N> {
         Error::new(
             Kind::Mpi,
             format!(
-                "the halo exchange is wrong: ghost {:?} of block {} got {what} instead of number {expected}",
+                "the halo exchange is wrong: ghost {:?} of the patch from {:?} on got {what} instead of number {expected}",
                 cell.0,
-                block.id().0
+                patch.interior().lower
             ),
         )
         .hint("choose the other run.exchange (neighbourhood or point_to_point), and see `steadfast doctor`")
@@ -150,29 +151,32 @@ mod tests {
     use super::*;
     use crate::halo::exchange::copy_within_rank;
 
-    /// A domain of two blocks on one rank, after an exchange.
+    /// A domain of two patches on one rank, after an exchange.
     fn exchanged<T: Scalar>(periodic: bool) -> (Code<2>, Field<T, 2>) {
         let grid = Grid::new([6, 4], Vector::ZERO, Vector([1.0; 2]), [periodic, false]).unwrap();
         let tiling = Tiling::new(grid, [3, 4]).unwrap();
-        let partition = Partition::by_cost(&[1.0; 2], 1);
+        let partition = Partition::by_cost(&[1.0; 2], 1).for_threads(2);
         let mut field = Field::new(&tiling, &partition, 0, 1, 2);
         let code = Code::new(&grid, 2);
-        field.blocks_mut().iter_mut().for_each(|block| code.write(block));
-        copy_within_rank(Plan::new(&tiling, &partition, 0, 1).copies(), field.blocks_mut());
+        field.patches_mut().iter_mut().for_each(|patch| code.write(patch));
+        copy_within_rank(&Plan::new(&tiling, &partition, 0, 1), field.patches_mut());
         (code, field)
     }
 
     fn verify_any_type<T: Scalar>() {
         for periodic in [false, true] {
             let (code, mut field) = exchanged::<T>(periodic);
-            assert_eq!(code.verify(&field.blocks()[0], 1), Ok(()));
-            let block = &mut field.blocks_mut()[0];
-            let at = block.position(Cell([3, 2]));
-            block.data_mut()[at] = code.of(Cell([4, 2]), 0);
-            let error = code.verify(block, 1).unwrap_err().to_string();
-            assert!(error.contains("ghost [3, 2] of block 0 got what belongs to number 32"), "{error}");
-            block.data_mut()[at] = Code::<2>::unset();
-            assert!(code.verify(block, 1).unwrap_err().to_string().contains("got nothing instead of number 30"));
+            assert_eq!(code.verify(&field.patches()[0], 1), Ok(()));
+            let patch = &mut field.patches_mut()[0];
+            let at = patch.position(Cell([3, 2]));
+            patch.data_mut()[at] = code.of(Cell([4, 2]), 0);
+            let error = code.verify(patch, 1).unwrap_err().to_string();
+            assert!(
+                error.contains("ghost [3, 2] of the patch from [0, 0] on got what belongs to number 32"),
+                "{error}"
+            );
+            patch.data_mut()[at] = Code::<2>::unset();
+            assert!(code.verify(patch, 1).unwrap_err().to_string().contains("got nothing instead of number 30"));
         }
     }
 
@@ -188,9 +192,9 @@ mod tests {
     #[test]
     fn a_ghost_beyond_the_domain_must_stay_as_it_was() {
         let (code, mut field) = exchanged::<f64>(false);
-        let block = &mut field.blocks_mut()[0];
-        let at = block.position(Cell([-1, 0]));
-        block.data_mut()[at] = 5.0;
-        assert!(code.verify(block, 1).is_err());
+        let patch = &mut field.patches_mut()[0];
+        let at = patch.position(Cell([-1, 0]));
+        patch.data_mut()[at] = 5.0;
+        assert!(code.verify(patch, 1).is_err());
     }
 }

@@ -9,7 +9,8 @@ use super::rows::{Rows, copy_row};
 use super::{Copy, Message, Plan};
 use crate::comm::{Communicator, Meter};
 use crate::error::{Error, Kind, Result};
-use crate::field::{Block, Field, Scalar};
+use crate::field::{Field, Patch, Scalar};
+use crate::grid::Region;
 use crate::rundir::{Part, Spoil};
 use crate::sys::mpi::{Messages, Transport};
 
@@ -37,7 +38,7 @@ impl Backend {
     }
 }
 
-/// Fills the ghosts of a rank's blocks from the cells of their neighbours, as often as it is started.
+/// Fills the ghosts of a rank's patches from the cells of their neighbours, as often as it is started.
 ///
 /// One exchange serves any number of fields of the same shape, one after the other. It allocates nothing after its birth.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
     /// Prepares the exchange of fields with so many components.
     ///
     /// # Collective
-    /// Also for ranks without blocks.
+    /// Also for ranks without patches.
     ///
     /// # Errors
     /// On all ranks, if one of them would exchange more than MPI can count; if MPI fails.
@@ -69,7 +70,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
     /// arrival: see [`take_fault`](Self::take_fault).
     ///
     /// # Collective
-    /// Also for ranks without blocks; all must choose the same.
+    /// Also for ranks without patches; all must choose the same.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -101,7 +102,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
 
     /// Packs and sends what the neighbours need, and copies what needs no message.
     ///
-    /// Until [`finish`](Self::finish), ghosts that come from other ranks keep their old values; those of blocks that do not
+    /// Until [`finish`](Self::finish), ghosts that come from other ranks keep their old values; those of patches that do not
     /// [`wait`](Self::waits) are filled.
     ///
     /// # Collective
@@ -112,12 +113,26 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
     /// # Panics
     /// If the exchange has been started and not finished.
     pub fn start(&mut self, field: &mut Field<T, N>) -> Result<()> {
+        self.start_but_rows(field)?;
+        let _packing = self.meter.aside(Part::Packing);
+        wrap_all_rows(&self.plan, field.patches_mut());
+        Ok(())
+    }
+
+    /// As [`start`](Self::start), but where [rows wrap](Plan::wraps), their ends are left to the caller, who calls
+    /// [`wrap_rows`] when rows are in the cache anyway.
+    ///
+    /// # Collective
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(crate) fn start_but_rows(&mut self, field: &mut Field<T, N>) -> Result<()> {
         self.check_shape(field)?;
         let _packing = self.meter.aside(Part::Packing);
         let mut rest = self.messages.outgoing();
         for message in self.plan.sends() {
             let (packed, after) = rest.split_at_mut(message.cells() * self.components);
-            pack(message, field.blocks(), packed);
+            pack(message, field.patches(), packed);
             rest = match &self.checksums {
                 Some(checksums) => checksums.write(message.rank, packed, after),
                 None => after,
@@ -130,7 +145,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
             let _waiting = self.meter.aside(Part::Waiting);
             self.messages.start()?;
         }
-        copy_within_rank(self.plan.copies(), field.blocks_mut());
+        copy_pieces(self.plan.copies(), field.patches_mut());
         Ok(())
     }
 
@@ -156,7 +171,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
                 None => (true, after),
             };
             if sound {
-                unpack(message, field.blocks_mut(), packed);
+                unpack(message, field.patches_mut(), packed);
             }
             rest = after;
         }
@@ -186,9 +201,9 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
         self.skip = true;
     }
 
-    /// Whether the rank's block at this place has ghosts that come from another rank.
-    pub fn waits(&self, block: usize) -> bool {
-        self.plan.waits(block)
+    /// Whether the rank's patch at this place has ghosts that come from another rank.
+    pub fn waits(&self, patch: usize) -> bool {
+        self.plan.waits(patch)
     }
 
     /// The bytes of the cells that this rank sends in one exchange; a checksum adds eight to each message.
@@ -209,18 +224,18 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
     fn check_shape(&self, field: &Field<T, N>) -> Result<()> {
         let fits = field.width() >= self.plan.width()
             && field.components() == self.components
-            && field.blocks().iter().map(Block::id).eq(self.plan.blocks().iter().copied());
+            && field.patches().iter().map(Patch::interior).eq(self.plan.patches().iter().copied());
         if fits {
             return Ok(());
         }
         Err(Error::new(
             Kind::Internal,
             format!(
-                "a field of {} blocks, {} components and ghosts {} deep does not fit an exchange for {}, {} and {}",
-                field.blocks().len(),
+                "a field of {} patches, {} components and ghosts {} deep does not fit an exchange for {}, {} and {}",
+                field.patches().len(),
                 field.components(),
                 field.width(),
-                self.plan.blocks().len(),
+                self.plan.patches().len(),
                 self.components,
                 self.plan.width()
             ),
@@ -229,12 +244,12 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
 }
 
 /// Copies the pieces of a message into a buffer of its length.
-pub(super) fn pack<T: Scalar, const N: usize>(message: &Message<N>, blocks: &[Block<T, N>], buffer: &mut [T]) {
+pub(super) fn pack<T: Scalar, const N: usize>(message: &Message<N>, patches: &[Patch<T, N>], buffer: &mut [T]) {
     let mut rest = buffer;
     for piece in &message.pieces {
-        let block = &blocks[piece.block];
-        let rows = Rows::new(block, &piece.region);
-        for plane in block.data().chunks_exact(block.plane()) {
+        let patch = &patches[piece.patch];
+        let rows = Rows::new(patch, &piece.region);
+        for plane in patch.data().chunks_exact(patch.plane()) {
             let (packed, after) = rest.split_at_mut(piece.region.volume());
             let mut to = packed.chunks_exact_mut(rows.length());
             rows.each(|start| {
@@ -247,13 +262,13 @@ pub(super) fn pack<T: Scalar, const N: usize>(message: &Message<N>, blocks: &[Bl
 }
 
 /// Copies a buffer of its length to the pieces of a message.
-pub(super) fn unpack<T: Scalar, const N: usize>(message: &Message<N>, blocks: &mut [Block<T, N>], buffer: &[T]) {
+pub(super) fn unpack<T: Scalar, const N: usize>(message: &Message<N>, patches: &mut [Patch<T, N>], buffer: &[T]) {
     let mut rest = buffer;
     for piece in &message.pieces {
-        let block = &mut blocks[piece.block];
-        let rows = Rows::new(block, &piece.region);
-        let volume = block.plane();
-        for plane in block.data_mut().chunks_exact_mut(volume) {
+        let patch = &mut patches[piece.patch];
+        let rows = Rows::new(patch, &piece.region);
+        let volume = patch.plane();
+        for plane in patch.data_mut().chunks_exact_mut(volume) {
             let (packed, after) = rest.split_at(piece.region.volume());
             let mut from = packed.chunks_exact(rows.length());
             rows.each(|start| {
@@ -265,13 +280,41 @@ pub(super) fn unpack<T: Scalar, const N: usize>(message: &Message<N>, blocks: &m
     }
 }
 
-/// Fills the ghosts whose values lie in blocks of the same rank.
-pub(super) fn copy_within_rank<T: Scalar, const N: usize>(copies: &[Copy<N>], blocks: &mut [Block<T, N>]) {
+/// Fills the ghosts at the ends of some rows of a patch, whose rows go once round a periodic domain: of those of its interior
+/// that lie in `part`.
+pub(crate) fn wrap_rows<T: Scalar, const N: usize>(patch: &mut Patch<T, N>, part: &Region<N>, width: usize) {
+    let mut rows = part.intersect(&patch.interior());
+    (rows.lower[0], rows.upper[0]) = (patch.interior().lower[0], patch.interior().upper[0]);
+    let (length, volume, rows) = (rows.extent()[0], patch.plane(), Rows::new(patch, &rows));
+    for plane in patch.data_mut().chunks_exact_mut(volume) {
+        rows.each(|first| {
+            let row = &mut plane[first - width..first + length + width];
+            for i in 0..width {
+                (row[i], row[length + width + i]) = (row[length + i], row[width + i]);
+            }
+        });
+    }
+}
+
+/// Fills the ghosts whose values lie in patches of the same rank.
+#[cfg(test)]
+pub(super) fn copy_within_rank<T: Scalar, const N: usize>(plan: &Plan<N>, patches: &mut [Patch<T, N>]) {
+    copy_pieces(plan.copies(), patches);
+    wrap_all_rows(plan, patches);
+}
+
+fn wrap_all_rows<T: Scalar, const N: usize>(plan: &Plan<N>, patches: &mut [Patch<T, N>]) {
+    for (_, patch) in patches.iter_mut().enumerate().filter(|(place, _)| plan.wraps(*place)) {
+        wrap_rows(patch, &patch.interior(), plan.width());
+    }
+}
+
+fn copy_pieces<T: Scalar, const N: usize>(copies: &[Copy<N>], patches: &mut [Patch<T, N>]) {
     for copy in copies {
-        let ghosts = Rows::new(&blocks[copy.to], &copy.region);
-        let cells = Rows::new(&blocks[copy.from], &copy.region.shift(copy.shift));
-        let (length, volumes) = (ghosts.length(), [copy.from, copy.to].map(|place| blocks[place].plane()));
-        if let Ok([from, to]) = blocks.get_disjoint_mut([copy.from, copy.to]) {
+        let ghosts = Rows::new(&patches[copy.to], &copy.region);
+        let cells = Rows::new(&patches[copy.from], &copy.region.shift(copy.shift));
+        let (length, volumes) = (ghosts.length(), [copy.from, copy.to].map(|place| patches[place].plane()));
+        if let Ok([from, to]) = patches.get_disjoint_mut([copy.from, copy.to]) {
             let planes = from.data().chunks_exact(volumes[0]).zip(to.data_mut().chunks_exact_mut(volumes[1]));
             for (from, to) in planes {
                 ghosts.each_pair(cells, |ghost, cell| {
@@ -279,8 +322,8 @@ pub(super) fn copy_within_rank<T: Scalar, const N: usize>(copies: &[Copy<N>], bl
                 });
             }
         } else {
-            // Across a periodic boundary a block may be its own neighbour.
-            for plane in blocks[copy.to].data_mut().chunks_exact_mut(volumes[1]) {
+            // Across a periodic boundary a patch may be its own neighbour.
+            for plane in patches[copy.to].data_mut().chunks_exact_mut(volumes[1]) {
                 ghosts.each_pair(cells, |ghost, cell| plane.copy_within(cell..cell + length, ghost));
             }
         }

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //!   rank 0          rank 1
-//!   ┌─────┬─────┐   ┌─────┐      a  in a block of the same rank:    copied in memory
-//!   │     │a    │   │     │      b  in a block of another rank:     one packed message a neighbour rank
+//!   ┌─────┬─────┐   ┌─────┐      a  in a patch of the same rank:    copied in memory
+//!   │     │a    │   │     │      b  in a patch of another rank:     one packed message a neighbour rank
 //!   │    a│    b│ → │b    │      c  beyond the domain's outer face: follows from the cells within (Boundary)
 //!   ├─────┼─────┤   ├─────┤
 //!   │     │    c│   │c    │      periodic faces are no outer faces: beyond them lies the other end
@@ -15,7 +15,7 @@
 //! A [`Plan`] says which regions travel; it is pure data, made from the tiling and the partition alone, and tested
 //! without MPI. An [`Exchange`] does it: [`start`](Exchange::start) packs and sends and copies,
 //! [`finish`](Exchange::finish) waits and unpacks, and in between the cells that need no message can be computed.
-//! [`fill_boundaries`] does the rest, block by block. [`check_exchange`] proves an exchange on the machine at hand, with
+//! [`fill_boundaries`] does the rest, patch by patch. [`check_exchange`] proves an exchange on the machine at hand, with
 //! cells that hold their own coordinates.
 //!
 //! This room does not know what the numbers mean, nor when an exchange is due. Read on in [`crate::sim`].
@@ -29,5 +29,6 @@ mod rows;
 
 pub use boundary::fill_boundaries;
 pub use check::{check_backend, check_exchange};
+pub(crate) use exchange::wrap_rows;
 pub use exchange::{Backend, Exchange};
 pub use plan::{Copy, Message, Piece, Plan};

@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::grid::{BlockId, GhostPiece, Offset, Partition, Region, Tiling};
+use crate::grid::{Offset, Partition, Patches, Region, Tiling};
 
 /// All that one rank sends, receives and copies to fill its ghosts: pure data.
 ///
-/// Both ends of a message make its list of pieces by themselves, and get the same one: the pieces of the receiver's blocks
-/// along the curve, each block's in the order of [`Tiling::ghost_pieces`].
+/// Both ends of a message make its list of pieces by themselves, and get the same one: the pieces of the receiver's patches
+/// in their order, each patch's by the sender's patches in theirs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan<const N: usize> {
-    blocks: Vec<BlockId>,
+    patches: Vec<Region<N>>,
     width: usize,
     sends: Vec<Message<N>>,
     receives: Vec<Message<N>>,
     copies: Vec<Copy<N>>,
+    wraps: Vec<bool>,
     waits: Vec<bool>,
 }
 
@@ -34,19 +35,19 @@ impl<const N: usize> Message<N> {
     }
 }
 
-/// A part of a message: cells of one of the rank's own blocks.
+/// A part of a message: cells of one of the rank's own patches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Piece<const N: usize> {
-    /// The block's place among the rank's own.
-    pub block: usize,
+    /// The patch's place among the rank's own.
+    pub patch: usize,
     /// The cells: interior ones if they are sent, ghosts if they are received.
     pub region: Region<N>,
 }
 
-/// Ghosts whose values lie in a block of the same rank.
+/// Ghosts whose values lie in a patch of the same rank.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Copy<const N: usize> {
-    /// The place among the rank's own blocks of the one that has the values.
+    /// The place among the rank's own patches of the one that has the values.
     pub from: usize,
     /// The place of the one that has the ghosts.
     pub to: usize,
@@ -59,48 +60,48 @@ pub struct Copy<const N: usize> {
 impl<const N: usize> Plan<N> {
     /// The plan of one rank for ghosts `width` cells deep.
     pub fn new(tiling: &Tiling<N>, partition: &Partition, rank: usize, width: usize) -> Self {
-        let own = partition.range(rank);
+        let around = ranks_around(tiling, partition, rank, width);
+        let near: BTreeMap<_, _> =
+            around.iter().chain([&rank]).map(|&near| (near, Patches::new(tiling, partition, near))).collect();
+        let own = &near[&rank];
         let mut copies = Vec::new();
         let mut receives = BTreeMap::<usize, Vec<Piece<N>>>::new();
-        let mut waits = vec![false; own.len()];
-        let mut around = BTreeSet::new();
-        for (to, id) in partition.blocks(rank).enumerate() {
-            for GhostPiece { region, source, shift } in tiling.ghost_pieces(id, width) {
-                if own.contains(&source.index()) {
-                    copies.push(Copy { from: source.index() - own.start, to, region, shift });
+        let mut waits = vec![false; own.regions().len()];
+        let mut wraps = waits.clone();
+        for (to, interior) in own.regions().iter().enumerate() {
+            for Ghosts { rank: from, patch, region, shift } in ghosts(tiling, partition, &near, interior, width) {
+                if from == rank && patch == to && is_wrap(tiling, interior, shift, width) {
+                    wraps[to] = true;
+                } else if from == rank {
+                    copies.push(Copy { from: patch, to, region, shift });
                 } else {
-                    receives.entry(partition.owner(source)).or_default().push(Piece { block: to, region });
+                    receives.entry(from).or_default().push(Piece { patch: to, region });
                     waits[to] = true;
-                    around.insert(source);
                 }
             }
         }
-        // All ghosts are equally deep, so the blocks that I need are the blocks that need me.
-        let mut sends = BTreeMap::<usize, Vec<Piece<N>>>::new();
-        for id in around {
-            let pieces = tiling.ghost_pieces(id, width).into_iter().filter(|piece| own.contains(&piece.source.index()));
-            let message = sends.entry(partition.owner(id)).or_default();
-            message.extend(pieces.map(|GhostPiece { region, source, shift }| Piece {
-                block: source.index() - own.start,
-                region: region.shift(shift),
-            }));
-        }
-        let messages = |by_rank: BTreeMap<usize, Vec<Piece<N>>>| {
-            by_rank.into_iter().map(|(rank, pieces)| Message { rank, pieces }).collect()
-        };
+        // All ghosts are equally deep, so the ranks that I need are the ranks that need me.
+        let sends = around.iter().map(|&to| {
+            let pieces = near[&to].regions().iter().flat_map(|interior| {
+                let all = ghosts(tiling, partition, &BTreeMap::from([(rank, own)]), interior, width);
+                all.into_iter().map(|Ghosts { patch, region, shift, .. }| Piece { patch, region: region.shift(shift) })
+            });
+            Message { rank: to, pieces: pieces.collect() }
+        });
         Plan {
-            blocks: partition.blocks(rank).collect(),
+            patches: own.regions().to_vec(),
             width,
-            sends: messages(sends),
-            receives: messages(receives),
+            sends: sends.collect(),
+            receives: receives.into_iter().map(|(rank, pieces)| Message { rank, pieces }).collect(),
             copies,
+            wraps,
             waits,
         }
     }
 
-    /// The rank's own blocks along the curve.
-    pub fn blocks(&self) -> &[BlockId] {
-        &self.blocks
+    /// The interiors of the rank's own patches.
+    pub fn patches(&self) -> &[Region<N>] {
+        &self.patches
     }
 
     /// How deep the ghosts are, in cells.
@@ -118,20 +119,77 @@ impl<const N: usize> Plan<N> {
         &self.receives
     }
 
-    /// What the rank copies from block to block.
+    /// What the rank copies from patch to patch, and within a patch, but for rows that [wrap](Self::wraps).
     pub fn copies(&self) -> &[Copy<N>] {
         &self.copies
     }
 
-    /// Whether any ghost of the rank's block at this place comes from another rank.
-    pub fn waits(&self, block: usize) -> bool {
-        self.waits[block]
+    /// Whether the rows of the rank's patch at this place go once round a periodic domain: then the ghosts at the ends of
+    /// each of its interior's rows have their values in the same row.
+    pub fn wraps(&self, patch: usize) -> bool {
+        self.wraps[patch]
+    }
+
+    /// Whether any ghost of the rank's patch at this place comes from another rank.
+    pub fn waits(&self, patch: usize) -> bool {
+        self.waits[patch]
     }
 
     /// The number of cells that the rank sends in one exchange.
     pub fn cells_sent(&self) -> usize {
         self.sends.iter().map(Message::cells).sum()
     }
+}
+
+/// Whether a shift leads from the end of a patch's rows to their other end.
+fn is_wrap<const N: usize>(tiling: &Tiling<N>, interior: &Region<N>, shift: Offset<N>, width: usize) -> bool {
+    let cells = tiling.grid().cells()[0];
+    interior.extent()[0] == cells
+        && width <= cells
+        && shift.0[0].unsigned_abs() == cells
+        && shift.0[1..].iter().all(|&along| along == 0)
+}
+
+/// Ghosts of a patch whose values lie in one patch of some rank.
+struct Ghosts<const N: usize> {
+    rank: usize,
+    patch: usize,
+    region: Region<N>,
+    shift: Offset<N>,
+}
+
+/// The ghosts round a patch that have their values in patches of the given ranks, by rank, patch and shift.
+///
+/// The blocks of a patch form a box, and so do those ghosts: what is beyond one face of one box is no corner.
+fn ghosts<const N: usize>(
+    tiling: &Tiling<N>,
+    partition: &Partition,
+    of: &BTreeMap<usize, impl std::borrow::Borrow<Patches<N>>>,
+    interior: &Region<N>,
+    width: usize,
+) -> Vec<Ghosts<N>> {
+    let mut boxes = BTreeMap::<(usize, usize, [isize; N]), Region<N>>::new();
+    for piece in tiling.ghost_pieces(interior, width) {
+        let rank = partition.owner(piece.source);
+        let Some(patches) = of.get(&rank) else { continue };
+        let key = (rank, patches.borrow().of(piece.source), piece.shift.0);
+        boxes.entry(key).and_modify(|whole| *whole = whole.hull(&piece.region)).or_insert(piece.region);
+    }
+    let ghosts =
+        boxes.into_iter().map(|((rank, patch, shift), region)| Ghosts { rank, patch, region, shift: Offset(shift) });
+    ghosts.collect()
+}
+
+/// The other ranks that have cells within `width` of a rank's own.
+fn ranks_around<const N: usize>(
+    tiling: &Tiling<N>,
+    partition: &Partition,
+    rank: usize,
+    width: usize,
+) -> BTreeSet<usize> {
+    let own = Patches::new(tiling, partition, rank);
+    let pieces = own.regions().iter().flat_map(|interior| tiling.ghost_pieces(interior, width));
+    pieces.map(|piece| partition.owner(piece.source)).filter(|&owner| owner != rank).collect()
 }
 
 #[cfg(test)]
@@ -153,21 +211,21 @@ mod tests {
         shape: [usize; N],
         periodic: [bool; N],
         costs: &[u8],
-        ranks: usize,
+        [ranks, threads]: [usize; 2],
         width: usize,
     ) {
         let grid = Grid::new(cells, Vector::ZERO, Vector([1.0; N]), periodic).unwrap();
         let tiling = Tiling::new(grid, shape).unwrap();
         let costs: Vec<f64> = (0..tiling.len()).map(|i| f64::from(costs[i % costs.len()])).collect();
-        let partition = Partition::by_cost(&costs, ranks);
+        let partition = Partition::by_cost(&costs, ranks).for_threads(threads);
         let plans: Vec<_> = (0..ranks).map(|rank| Plan::new(&tiling, &partition, rank, width)).collect();
         let mut fields: Vec<_> =
             (0..ranks).map(|rank| Field::<i64, N>::new(&tiling, &partition, rank, width, 2)).collect();
-        for block in fields.iter_mut().flat_map(|field| field.blocks_mut()) {
-            for cell in block.interior().cells() {
-                let (at, plane) = (block.position(cell), block.plane());
-                block.data_mut()[at] = code(cell);
-                block.data_mut()[at + plane] = -code(cell);
+        for patch in fields.iter_mut().flat_map(|field| field.patches_mut()) {
+            for cell in patch.interior().cells() {
+                let (at, plane) = (patch.position(cell), patch.plane());
+                patch.data_mut()[at] = code(cell);
+                patch.data_mut()[at + plane] = -code(cell);
             }
         }
         let mut messages = BTreeMap::new();
@@ -177,40 +235,47 @@ mod tests {
             for message in plan.sends() {
                 assert_ne!(message.rank, rank, "a rank sends itself nothing");
                 let mut buffer = vec![0; 2 * message.cells()];
-                pack(message, fields[rank].blocks(), &mut buffer);
+                pack(message, fields[rank].patches(), &mut buffer);
                 messages.insert((rank, message.rank), buffer);
             }
         }
         for (rank, plan) in plans.iter().enumerate() {
             let mut written = BTreeMap::<_, usize>::new();
             for piece in plan.receives().iter().flat_map(|message| &message.pieces) {
-                assert!(plan.waits(piece.block));
-                piece.region.cells().for_each(|cell| *written.entry((piece.block, cell)).or_default() += 1);
+                assert!(plan.waits(piece.patch));
+                piece.region.cells().for_each(|cell| *written.entry((piece.patch, cell)).or_default() += 1);
             }
             for copy in plan.copies() {
                 copy.region.cells().for_each(|cell| *written.entry((copy.to, cell)).or_default() += 1);
             }
+            for (to, interior) in plan.patches().iter().enumerate().filter(|(to, _)| plan.wraps(*to)) {
+                let mut ends = *interior;
+                (ends.lower[0], ends.upper[0]) = (interior.lower[0] - width as i64, interior.upper[0] + width as i64);
+                for cell in ends.cells().filter(|&cell| !interior.contains(cell)) {
+                    *written.entry((to, cell)).or_default() += 1;
+                }
+            }
             assert!(written.values().all(|&times| times == 1), "no ghost is written twice");
 
-            copy_within_rank(plan.copies(), fields[rank].blocks_mut());
+            copy_within_rank(plan, fields[rank].patches_mut());
             for message in plan.receives() {
                 let buffer = messages.remove(&(message.rank, rank)).expect("what is awaited has been sent");
                 assert_eq!(buffer.len(), 2 * message.cells(), "both ends know the same length");
-                unpack(message, fields[rank].blocks_mut(), &buffer);
+                unpack(message, fields[rank].patches_mut(), &buffer);
             }
-            for (place, block) in fields[rank].blocks().iter().enumerate() {
-                for cell in block.memory().cells() {
+            for (place, patch) in fields[rank].patches().iter().enumerate() {
+                for cell in patch.memory().cells() {
                     let inside = (0..N).all(|a| periodic[a] || (0..cells[a] as i64).contains(&cell.0[a]));
                     let wrapped = Cell::<N>(std::array::from_fn(|a| cell.0[a].rem_euclid(cells[a] as i64)));
                     let expected = if inside { code(wrapped) } else { 0 };
-                    let at = block.position(cell);
-                    assert_eq!(block.data()[at], expected, "rank {rank}, block {place}, cell {cell:?}");
+                    let at = patch.position(cell);
+                    assert_eq!(patch.data()[at], expected, "rank {rank}, patch {place}, cell {cell:?}");
                     assert_eq!(
-                        block.data()[at + block.plane()],
+                        patch.data()[at + patch.plane()],
                         -expected,
-                        "rank {rank}, block {place}, cell {cell:?}"
+                        "rank {rank}, patch {place}, cell {cell:?}"
                     );
-                    let ghost = !block.interior().contains(cell);
+                    let ghost = !patch.interior().contains(cell);
                     assert_eq!(written.contains_key(&(place, cell)), ghost && inside, "cell {cell:?}");
                 }
             }
@@ -224,7 +289,7 @@ mod tests {
         #[test]
         fn every_ghost_gets_its_cell_once_in_one_dimension(
             n in 1usize..40, b in 1usize..12, p: bool, costs in prop::collection::vec(1u8..9, 1..8),
-            ranks in 1usize..9, width in 0usize..14,
+            ranks in prop::array::uniform2(1usize..9), width in 0usize..14,
         ) {
             check_all_ranks([n], [b], [p], &costs, ranks, width);
         }
@@ -232,7 +297,7 @@ mod tests {
         #[test]
         fn every_ghost_gets_its_cell_once_in_two_dimensions(
             n in prop::array::uniform2(1usize..13), b in prop::array::uniform2(1usize..6), p: [bool; 2],
-            costs in prop::collection::vec(1u8..9, 1..8), ranks in 1usize..9, width in 0usize..6,
+            costs in prop::collection::vec(1u8..9, 1..8), ranks in prop::array::uniform2(1usize..9), width in 0usize..6,
         ) {
             check_all_ranks(n, b, p, &costs, ranks, width);
         }
@@ -244,7 +309,7 @@ mod tests {
         #[test]
         fn every_ghost_gets_its_cell_once_in_three_dimensions(
             n in prop::array::uniform3(1usize..7), b in prop::array::uniform3(1usize..5), p: [bool; 3],
-            costs in prop::collection::vec(1u8..9, 1..8), ranks in 1usize..9, width in 0usize..4,
+            costs in prop::collection::vec(1u8..9, 1..8), ranks in prop::array::uniform2(1usize..9), width in 0usize..4,
         ) {
             check_all_ranks(n, b, p, &costs, ranks, width);
         }

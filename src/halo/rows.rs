@@ -1,12 +1,12 @@
-//! The rows of a region in a block's memory, walked without a division.
+//! The rows of a region in a patch's memory, walked without a division.
 
-use crate::field::{Block, Scalar};
+use crate::field::{Patch, Scalar};
 use crate::grid::Region;
 
-/// A region of a block as rows of equal length at regular distances in one component's plane.
+/// A region of a patch as rows of equal length at regular distances in one component's plane.
 ///
-/// The halo of a block has many rows of few cells, so what a row costs besides its cells counts:
-/// [`Block::rows`] divides for each one.
+/// The halo of a patch has many rows of few cells, so what a row costs besides its cells counts:
+/// [`Patch::rows`] divides for each one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows {
     start: usize,
@@ -21,10 +21,10 @@ impl Rows {
     /// The rows of a region.
     ///
     /// # Panics
-    /// If the block has no memory for the region.
-    pub fn new<T: Scalar, const N: usize>(block: &Block<T, N>, region: &Region<N>) -> Self {
-        let (memory, extent, stride) = (block.memory(), region.extent(), block.stride());
-        assert!(memory.encloses(region), "region {region:?} is outside of the block's memory {memory:?}");
+    /// If the patch has no memory for the region.
+    pub fn new<T: Scalar, const N: usize>(patch: &Patch<T, N>, region: &Region<N>) -> Self {
+        let (memory, extent, stride) = (patch.memory(), region.extent(), patch.stride());
+        assert!(memory.encloses(region), "region {region:?} is outside of the patch's memory {memory:?}");
         let start = if region.is_empty() {
             0
         } else {
@@ -73,20 +73,19 @@ pub(super) fn copy_row<T: Scalar>(to: &mut [T], from: &[T]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grid::BlockId;
 
     #[test]
     fn rows_are_those_of_the_block() {
-        let block = Block::<f32, 3>::new(BlockId(0), Region::new([2, 3, 4], [7, 6, 6]), 2, 1);
+        let patch = Patch::<f32, 3>::new(Region::new([2, 3, 4], [7, 6, 6]), 2, 1);
         for region in
             [Region::new([0, 1, 2], [9, 8, 8]), Region::new([6, 2, 4], [7, 7, 5]), Region::new([3, 3, 3], [3, 5, 5])]
         {
-            let rows = Rows::new(&block, &region);
+            let rows = Rows::new(&patch, &region);
             let mut found = Vec::new();
             rows.each(|start| found.push(start..start + rows.length()));
-            assert_eq!(found, block.rows(&region).collect::<Vec<_>>());
+            assert_eq!(found, patch.rows(&region).collect::<Vec<_>>());
         }
-        let line = Block::<u8, 1>::new(BlockId(0), Region::new([0], [5]), 1, 1);
+        let line = Patch::<u8, 1>::new(Region::new([0], [5]), 1, 1);
         Rows::new(&line, &Region::new([2], [4])).each(|start| assert_eq!(start, 3));
     }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Header, copy_blocks, in_order_of_file, of_block};
 use crate::error::{Error, Kind, Result};
 use crate::field::{Field, Scalar};
-use crate::grid::Tiling;
+use crate::grid::{BlockId, Tiling};
 
 /// The first word of a piece; the digit is the version of the format.
 const MAGIC: u64 = u64::from_le_bytes(*b"SFpiece1");
@@ -88,7 +88,6 @@ pub(super) fn fill<T: Scalar, const N: usize>(
 ) {
     let blocks = in_order_of_file(tiling, field);
     let plan = Plan::new(head_json, header, blocks.len());
-    let first = field.blocks().first().map_or(0, |block| block.id().index());
     let (front, rest) = words.split_at_mut(plan.sum());
     let (head, table) = front.split_at_mut(plan.table());
     (head[0], head[1]) = (MAGIC, head_json.len() as u64);
@@ -97,9 +96,10 @@ pub(super) fn fill<T: Scalar, const N: usize>(
     (table[0], table[1]) = (node as u64, blocks.len() as u64);
     let (chunks, table) = table[2..].split_at_mut(blocks.len());
     let (stored_costs, checksums) = table.split_at_mut(blocks.len());
-    for (i, (chunk, block)) in blocks.iter().enumerate() {
-        chunks[i] = *chunk as u64;
-        stored_costs[i] = costs[block.id().index() - first].to_bits();
+    let first = field.blocks().next().map_or(0, BlockId::index);
+    for (i, block) in blocks.iter().enumerate() {
+        chunks[i] = block.chunk as u64;
+        stored_costs[i] = costs[block.id.index() - first].to_bits();
     }
     if let Some(last) = rest[1..].last_mut() {
         // What the numbers do not fill of it.
@@ -251,13 +251,12 @@ pub(super) mod tests {
         let tiling = head.header.tiling::<2>().unwrap();
         let partition = Partition::by_cost(&[1.0; 9], 2);
         let mut field = Field::<u8, 2>::new(&tiling, &partition, 1, 1, 2);
-        for block in field.blocks_mut() {
-            let id = block.id().index();
-            block.data_mut().iter_mut().enumerate().for_each(|(i, number)| *number = (17 * id + i) as u8);
+        for (place, patch) in field.patches_mut().iter_mut().enumerate() {
+            patch.data_mut().iter_mut().enumerate().for_each(|(i, number)| *number = (17 * place + i) as u8);
         }
         let json = serde_json::to_vec(&head).unwrap();
         let mut words = vec![!0; Plan::new(&json, &head.header, field.blocks().len()).words()];
-        let costs: Vec<f64> = field.blocks().iter().map(|block| block.id().index() as f64).collect();
+        let costs: Vec<f64> = field.blocks().map(|id| id.index() as f64).collect();
         fill(&mut words, (&json, &head.header), 2, (&tiling, &field, 2), &costs);
         std::fs::write(path, bytemuck::cast_slice::<u64, u8>(&words)).unwrap();
         let piece = Piece::open(path).unwrap();

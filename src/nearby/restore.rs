@@ -211,8 +211,8 @@ fn distribute<T: Scalar, const N: usize>(
         owners
     };
     let mut uses = BTreeMap::<usize, Vec<usize>>::new();
-    for (index, block) in field.blocks().iter().enumerate() {
-        for id in stored.blocks_overlapping(&block.interior()) {
+    for (index, patch) in field.patches().iter().enumerate() {
+        for id in stored.blocks_overlapping(&patch.interior()) {
             uses.entry(stored.chunk(id)).or_default().push(index);
         }
     }
@@ -231,7 +231,7 @@ fn distribute<T: Scalar, const N: usize>(
             rests[readers[chunk]] = rest;
             let region = stored.region(stored.block_of_chunk(chunk));
             for &index in indices {
-                copy_common(numbers, region, stored.shape(), component, &mut field.blocks_mut()[index]);
+                copy_common(numbers, region, stored.shape(), component, &mut field.patches_mut()[index]);
             }
         }
     }

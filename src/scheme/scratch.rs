@@ -1,8 +1,8 @@
 //! The memory that a sweep of a law works in, kept from one sweep to the next so that no step allocates.
 
-/// How many cells or faces are computed side by side. A constant number, so that the compiler needs no bounds checks and
-/// fills vectors whole; 16 is two vectors of AVX-512. The ends of rows are padded to it.
-pub(super) const LANES: usize = 16;
+/// How many cells or faces are computed side by side, as in every sweep. A constant number, so that the compiler needs no
+/// bounds checks and fills vectors whole. The ends of rows are padded to it.
+pub(super) use crate::field::LANES;
 
 /// One number in each of some neighbouring cells or faces.
 pub(super) type Strip = [f64; LANES];

@@ -14,7 +14,7 @@ use super::faces::{Across, fluxes};
 use super::reconstruct::MOST_CELLS;
 use super::scratch::{FaceStrips, FluxRow, LANES, MOST_COMPONENTS, Scratch, Strip, Strips, reserve, strip};
 use super::{ConservationLaw, Scheme};
-use crate::field::{Block, Observe, Old, Record};
+use crate::field::{Observe, Old, Patch, Record};
 use crate::grid::{Axis, Cell, Grid, Region, Vector};
 
 /// How a sweep combines: `out = keep·before + take·u + by·rate(u, time)`.
@@ -31,7 +31,7 @@ pub struct Combine {
 }
 
 /// Sets every cell of `region` in `out` to `keep·before + take·u + by·rate`, where u is `source`, `rate` the law's rate of
-/// change by the scheme, and `before` is what `old` names; then shows the interior cells to `observe`.
+/// change by the scheme, and `before` is what `old` names; then shows the values to `observe`.
 ///
 /// The region may reach into the ghosts, as far as `source` has valid values within the scheme's reach along each axis.
 /// Beyond a periodic face the law's source gets the position of the cell that is imaged there.
@@ -44,9 +44,9 @@ pub fn sweep_law<L: ConservationLaw<N>, const N: usize>(
     law: &L,
     scheme: &Scheme,
     grid: &Grid<N>,
-    source: &Block<f64, N>,
+    source: &Patch<f64, N>,
     old: Old<'_, f64, N>,
-    out: &mut Block<f64, N>,
+    out: &mut Patch<f64, N>,
     region: &Region<N>,
     combine: &Combine,
     scratch: &mut Scratch,
@@ -65,7 +65,7 @@ pub fn sweep_law<L: ConservationLaw<N>, const N: usize>(
         memory.encloses(&region.grow(reach as i64)),
         "a sweep over {region:?} with reach {reach} leaves the block's memory {memory:?}"
     );
-    let alike = |block: &Block<f64, N>| block.memory() == memory && block.components() == L::State::COMPONENTS;
+    let alike = |block: &Patch<f64, N>| block.memory() == memory && block.components() == L::State::COMPONENTS;
     let third = if let Old::Separate(old) = old { alike(old) } else { true };
     assert!(alike(source) && alike(out) && third, "the buffers of a sweep differ in shape");
     if region.is_empty() {
@@ -128,9 +128,9 @@ struct Pass<'a, L, const N: usize> {
     law: &'a L,
     scheme: &'a Scheme,
     grid: &'a Grid<N>,
-    source: &'a Block<f64, N>,
+    source: &'a Patch<f64, N>,
     old: Old<'a, f64, N>,
-    out: &'a mut Block<f64, N>,
+    out: &'a mut Patch<f64, N>,
     region: &'a Region<N>,
     combine: &'a Combine,
     shape: Shape,
@@ -250,7 +250,6 @@ impl<L: ConservationLaw<N>, const N: usize> Pass<'_, L, N> {
         let first = self.cell(0, j as i64, k);
         let position = self.source.position(first);
         let mut place: [f64; N] = std::array::from_fn(|a| self.centre(a, first.0[a]));
-        let seen = self.seen(first);
         for start in (0..cells).step_by(LANES) {
             let lanes = LANES.min(cells - start);
             let FaceStrips { cells: [rate, u], faces: [before, value], .. } = &mut **strips;
@@ -285,23 +284,8 @@ impl<L: ConservationLaw<N>, const N: usize> Pass<'_, L, N> {
                 mix(self.combine, &before[c], &u[c], &rate[c], &mut value[c]);
             }
             scatter(value, self.out, at, lanes, L::State::COMPONENTS);
-            let (from, to) = (seen.start.max(start), seen.end.min(start + lanes));
-            if from == start && to == start + LANES {
-                show(observe, LANES, |i| L::State::load(|c| value[c][i]));
-            } else if from < to {
-                show(observe, to - from, |i| L::State::load(|c| value[c][from - start + i]));
-            }
+            show::<L::State, _>(observe, value, lanes);
         }
-    }
-
-    /// The cells of the row beginning at `first` that are interior.
-    fn seen(&self, first: Cell<N>) -> std::ops::Range<usize> {
-        let interior = self.source.interior();
-        if (1..N).any(|a| !(interior.lower[a]..interior.upper[a]).contains(&first.0[a])) {
-            return 0..0;
-        }
-        let inside = |limit: i64| (limit - first.0[0]).clamp(0, self.shape.cells as i64) as usize;
-        inside(interior.lower[0])..inside(interior.upper[0])
     }
 
     /// The cell at these numbers of cells, rows and layers from the region's first.
@@ -326,7 +310,7 @@ impl<L: ConservationLaw<N>, const N: usize> Pass<'_, L, N> {
 }
 
 /// Reads some cells from their place in a block on.
-fn gather<const N: usize>(block: &Block<f64, N>, at: usize, lanes: usize, components: usize, into: &mut Strips) {
+fn gather<const N: usize>(block: &Patch<f64, N>, at: usize, lanes: usize, components: usize, into: &mut Strips) {
     let plane = block.plane();
     for (c, strip) in into[..components].iter_mut().enumerate() {
         let from = &block.data()[c * plane + at..];
@@ -339,7 +323,7 @@ fn gather<const N: usize>(block: &Block<f64, N>, at: usize, lanes: usize, compon
 }
 
 /// Writes some cells to their place in a block and on.
-fn scatter<const N: usize>(strips: &Strips, block: &mut Block<f64, N>, at: usize, lanes: usize, components: usize) {
+fn scatter<const N: usize>(strips: &Strips, block: &mut Patch<f64, N>, at: usize, lanes: usize, components: usize) {
     let plane = block.plane();
     for (c, strip) in strips[..components].iter().enumerate() {
         let to = &mut block.data_mut()[c * plane + at..];
@@ -409,16 +393,19 @@ fn mix(combine: &Combine, before: &Strip, u: &Strip, rate: &Strip, value: &mut S
 }
 
 /// Shows some cells of a row to whoever observes.
-#[inline(always)]
-fn show<S: Record>(observe: &mut impl Observe<S>, length: usize, get: impl Fn(usize) -> S) {
-    let admitted = (0..length).fold(true, |admitted, i| admitted & observe.admits(get(i)));
-    observe.row(admitted, length, get);
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
+#[inline(never)]
+fn show<S: Record<Scalar = f64>, O: Observe<S>>(observe: &mut O, values: &Strips, length: usize) {
+    if length == LANES {
+        observe.see(LANES, |i| S::load(|c| values[c][i]));
+    } else {
+        observe.see(length, |i| S::load(|c| values[c][i]));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grid::BlockId;
     use crate::scheme::gas::{Conserved, Gas};
     use crate::scheme::{Limiter, Reconstruction, Riemann};
 
@@ -440,8 +427,8 @@ mod tests {
     }
 
     /// A block of the periodic grid with all ghosts filled.
-    fn block<const N: usize>(grid: &Grid<N>, interior: Region<N>) -> Block<f64, N> {
-        let mut block = Block::new(BlockId(0), interior, 4, N + 2);
+    fn block<const N: usize>(grid: &Grid<N>, interior: Region<N>) -> Patch<f64, N> {
+        let mut block = Patch::new(interior, 4, N + 2);
         for cell in block.memory().cells() {
             let image = Cell(std::array::from_fn(|a| cell.0[a].rem_euclid(grid.cells()[a] as i64)));
             block.set(cell, GAS.initial(grid.centre(image)));
@@ -452,9 +439,9 @@ mod tests {
     fn step<const N: usize>(
         scheme: &Scheme,
         grid: &Grid<N>,
-        source: &Block<f64, N>,
+        source: &Patch<f64, N>,
         region: &Region<N>,
-    ) -> Block<f64, N> {
+    ) -> Patch<f64, N> {
         let (mut out, mut scratch) = (source.clone(), Scratch::default());
         sweep_law(&GAS, scheme, grid, source, Old::Source, &mut out, region, &STEP, &mut scratch, &mut ());
         out
@@ -512,7 +499,7 @@ mod tests {
         let cells: [usize; N] = std::array::from_fn(|a| if a == axis { 40 } else { 3 });
         let upper = std::array::from_fn(|a| if a == axis { 2.0 * std::f64::consts::PI } else { 1.0 });
         let grid = Grid::new(cells, Vector::ZERO, Vector(upper), [true; N]).unwrap();
-        let mut source = Block::<f64, N>::new(BlockId(0), grid.region(), 4, N + 2);
+        let mut source = Patch::<f64, N>::new(grid.region(), 4, N + 2);
         for cell in source.memory().cells() {
             let x = Vector([grid.centre(cell)[axis]]);
             let Conserved { density, momentum, energy } = ConservationLaw::<1>::initial(&GAS, x);
@@ -592,7 +579,7 @@ mod tests {
     #[test]
     fn a_source_beyond_a_periodic_face_has_the_place_of_its_image() {
         let grid = Grid::new([3, 4], Vector::ZERO, Vector([3.0, 4.0]), [true, false]).unwrap();
-        let mut source = Block::<f64, 2>::new(BlockId(0), grid.region(), 10, 1);
+        let mut source = Patch::<f64, 2>::new(grid.region(), 10, 1);
         source.data_mut().fill(1.0);
         let mut out = source.clone();
         let region = Region::new([-7, -2], [8, 6]);
@@ -608,22 +595,16 @@ mod tests {
     }
 
     #[test]
-    fn the_value_before_comes_from_where_it_was_asked_for_and_the_observer_sees_the_interior() {
+    fn the_value_before_comes_from_where_it_was_asked_for_and_the_observer_sees_each_value() {
         struct Sum(f64, usize);
         impl Observe<f64> for Sum {
-            fn admits(&self, _: f64) -> bool {
-                true
-            }
-            fn looks_back(&self) -> bool {
-                true
-            }
-            fn row(&mut self, _: bool, length: usize, get: impl Fn(usize) -> f64) {
+            fn see(&mut self, length: usize, get: impl Fn(usize) -> f64) {
                 self.1 += length;
                 self.0 += (0..length).map(get).sum::<f64>();
             }
         }
         let grid = Grid::new([35, 4], Vector::ZERO, Vector([35.0, 4.0]), [true; 2]).unwrap();
-        let mut source = Block::<f64, 2>::new(BlockId(0), grid.region(), 3, 1);
+        let mut source = Patch::<f64, 2>::new(grid.region(), 3, 1);
         source.data_mut().fill(1.0);
         let mut third = source.clone();
         third.data_mut().fill(7.0);
@@ -635,7 +616,8 @@ mod tests {
             let region = grid.region().grow(2);
             let mut scratch = Scratch::default();
             sweep_law(&Place, &scheme, &grid, &source, old, &mut out, &region, &combine, &mut scratch, &mut sum);
-            assert_eq!((sum.0, sum.1), (expected * 140.0, 140));
+            let cells = region.volume();
+            assert_eq!((sum.0, sum.1), (expected * cells as f64, cells));
             assert_eq!(out.get::<f64>(Cell([-2, 5])), expected);
             assert_eq!(out.get::<f64>(Cell([-3, 0])), 3.0, "outside of the region nothing is written");
         }

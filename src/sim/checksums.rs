@@ -1,4 +1,4 @@
-//! Notices bits that flip in the memory of the blocks while no step computes with it.
+//! Notices bits that flip in the memory of the patches while no step computes with it.
 
 use std::rc::Rc;
 
@@ -9,19 +9,19 @@ use rayon::prelude::*;
 use crate::comm::Meter;
 use crate::config::Guard;
 use crate::error::{Error, Kind, Result};
-use crate::field::{Block, Field, Scalar};
+use crate::field::{Field, Patch, Scalar};
 use crate::rundir::Part;
 
-/// The checksums of the blocks of one rank, from the end of a step to the start of the next.
+/// The checksums of the patches of one rank, from the end of a step to the start of the next.
 ///
-/// They are of all that a block has memory for, ghosts included: nothing writes there between two steps, and one pass over
+/// They are of all that a patch has memory for, ghosts included: nothing writes there between two steps, and one pass over
 /// contiguous memory costs the least. Rejected: checksums of interiors alone, which go row by row and leave out ghosts that
 /// several sweeps share. What flips while a step computes is out of reach here: memory that is being written has no checksum.
 #[derive(Debug)]
 pub(super) struct Checksums {
     /// After every so many steps they are taken; never, if there is no number.
     steps: Option<u64>,
-    /// One a block, kept from step to step, so that nothing is allocated.
+    /// One a patch, kept from step to step, so that nothing is allocated.
     sums: Vec<u64>,
     /// The step that left the memory as the checksums have it, if they are of now.
     taken: Option<u64>,
@@ -29,10 +29,10 @@ pub(super) struct Checksums {
 }
 
 impl Checksums {
-    /// The checksums that a case asks for, of so many blocks.
-    pub fn new(guard: &Guard, blocks: usize, meter: &Rc<Meter>) -> Self {
+    /// The checksums that a case asks for, of so many patches.
+    pub fn new(guard: &Guard, patches: usize, meter: &Rc<Meter>) -> Self {
         let steps = guard.checksums.of_blocks().then_some(guard.steps);
-        let sums = vec![0; if steps.is_some() { blocks } else { 0 }];
+        let sums = vec![0; if steps.is_some() { patches } else { 0 }];
         Checksums { steps, sums, taken: None, meter: Rc::clone(meter) }
     }
 
@@ -41,40 +41,40 @@ impl Checksums {
         self.taken = self.steps.is_some_and(|steps| step.is_multiple_of(steps)).then_some(step);
         if self.taken.is_some() {
             let _checking = self.meter.aside(Part::Checks);
-            let blocks = field.blocks().par_iter();
-            pool.install(|| self.sums.par_iter_mut().zip(blocks).for_each(|(sum, block)| *sum = of(block)));
+            let patches = field.patches().par_iter();
+            pool.install(|| self.sums.par_iter_mut().zip(patches).for_each(|(sum, patch)| *sum = of(patch)));
         }
     }
 
     /// Compares them with what the memory holds now; all is well where none were taken.
     ///
     /// # Errors
-    /// On this rank alone, if a bit of a block has flipped; it names the first such block.
+    /// On this rank alone, if a bit of a patch has flipped; it names the first such patch.
     pub fn compare<T: Scalar, const N: usize>(&self, pool: &ThreadPool, field: &Field<T, N>) -> Result<()> {
         let Some(step) = self.taken else { return Ok(()) };
         let _checking = self.meter.aside(Part::Checks);
-        let (sums, blocks) = (&self.sums, field.blocks());
-        let differs = |(sum, block): (&u64, &Block<T, N>)| *sum != of(block);
-        let changed = pool.install(|| sums.par_iter().zip(blocks.par_iter()).position_first(differs));
-        changed.map_or(Ok(()), |place| Err(explain(&blocks[place], step)))
+        let (sums, patches) = (&self.sums, field.patches());
+        let differs = |(sum, patch): (&u64, &Patch<T, N>)| *sum != of(patch);
+        let changed = pool.install(|| sums.par_iter().zip(patches.par_iter()).position_first(differs));
+        changed.map_or(Ok(()), |place| Err(explain(&patches[place], step)))
     }
 }
 
-fn of<T: Scalar, const N: usize>(block: &Block<T, N>) -> u64 {
+fn of<T: Scalar, const N: usize>(patch: &Patch<T, N>) -> u64 {
     let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
-    digest.update(&(block.id().index() as u64).to_ne_bytes());
-    digest.update(bytemuck::cast_slice(block.data()));
+    digest.update(bytemuck::cast_slice(&patch.interior().lower));
+    digest.update(bytemuck::cast_slice(patch.data()));
     digest.finalize()
 }
 
-fn explain<T: Scalar, const N: usize>(block: &Block<T, N>, step: u64) -> Error {
-    let interior = block.interior();
+fn explain<T: Scalar, const N: usize>(patch: &Patch<T, N>, step: u64) -> Error {
+    let interior = patch.interior();
     let cells: Vec<String> =
         (0..N).map(|a| format!("{} {}..{}", ["x", "y", "z"][a], interior.lower[a], interior.upper[a])).collect();
-    let (number, cells) = (block.id().index(), cells.join(", "));
+    let cells = cells.join(", ");
     Error::new(
         Kind::Corruption,
-        format!("block {number} (cells {cells}) is not in memory as step {step} left it: its checksum does not fit"),
+        format!("the cells {cells} are not in memory as step {step} left it: its checksum does not fit"),
     )
     .in_step(step)
     .hint("a bit flipped in memory: go on from the newest checkpoint; if it happens again, leave out this rank's node")
@@ -90,12 +90,13 @@ mod tests {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
     }
 
-    /// The twelve blocks of 7 × 5 cells, numbered.
+    /// The twelve patches of 7 × 5 cells, numbered.
     fn field() -> Field<f32, 2> {
         let grid = Grid::new([7, 5], Vector::ZERO, Vector([1.0; 2]), [true; 2]).unwrap();
         let tiling = Tiling::new(grid, [2, 2]).unwrap();
-        let mut field = Field::new(&tiling, &Partition::by_cost(&[1.0; 12], 1), 0, 1, 2);
-        for (i, number) in field.blocks_mut().iter_mut().flat_map(|block| block.data_mut()).enumerate() {
+        let apart = Partition::by_cost(&[1.0; 12], 1).for_threads(12);
+        let mut field = Field::new(&tiling, &apart, 0, 1, 2);
+        for (i, number) in field.patches_mut().iter_mut().flat_map(|patch| patch.data_mut()).enumerate() {
             *number = i as f32;
         }
         field
@@ -111,17 +112,17 @@ mod tests {
         checksums.take(&pool, &field, 9);
         checksums.compare(&pool, &field).unwrap();
         for place in 0..12 {
-            let cells = field.blocks()[place].interior();
-            for bit in 0..8 * size_of_val(field.blocks()[place].data()) {
+            let cells = field.patches()[place].interior();
+            for bit in 0..8 * size_of_val(field.patches()[place].data()) {
                 let flip = |field: &mut Field<f32, 2>| {
-                    bytemuck::cast_slice_mut::<f32, u8>(field.blocks_mut()[place].data_mut())[bit / 8] ^=
+                    bytemuck::cast_slice_mut::<f32, u8>(field.patches_mut()[place].data_mut())[bit / 8] ^=
                         1 << (bit % 8);
                 };
                 flip(&mut field);
                 let error = checksums.compare(&pool, &field).unwrap_err();
                 assert_eq!(error.kind(), Kind::Corruption);
-                let block = format!("block {place} (cells x {}..{}, y ", cells.lower[0], cells.upper[0]);
-                assert!(error.to_string().contains(&block) && error.to_string().contains("step 9"), "{error}");
+                let patch = format!("the cells x {}..{}, y ", cells.lower[0], cells.upper[0]);
+                assert!(error.to_string().contains(&patch) && error.to_string().contains("step 9"), "{error}");
                 flip(&mut field);
             }
         }
@@ -131,9 +132,9 @@ mod tests {
     #[test]
     fn blocks_that_have_changed_places_are_noticed() {
         let (pool, mut field, mut checksums) = (pool(1), field(), checksums(Choice::Blocks, 1));
-        field.blocks_mut().iter_mut().for_each(|block| block.data_mut().fill(1.0));
+        field.patches_mut().iter_mut().for_each(|patch| patch.data_mut().fill(1.0));
         checksums.take(&pool, &field, 0);
-        field.blocks_mut().swap(0, 1);
+        field.patches_mut().swap(0, 1);
         assert!(checksums.compare(&pool, &field).is_err());
     }
 
@@ -143,7 +144,7 @@ mod tests {
         let mut noticed = Vec::new();
         for step in 0..8 {
             checksums.take(&pool, &field, step);
-            field.blocks_mut()[5].data_mut()[3] += 1.0;
+            field.patches_mut()[5].data_mut()[3] += 1.0;
             noticed.extend(checksums.compare(&pool, &field).is_err().then_some(step));
         }
         assert_eq!(noticed, [0, 3, 6]);
@@ -154,7 +155,7 @@ mod tests {
         for choice in [Choice::None, Choice::Messages] {
             let (pool, mut field, mut checksums) = (pool(1), field(), checksums(choice, 1));
             checksums.take(&pool, &field, 0);
-            field.blocks_mut()[0].data_mut()[0] = -1.0;
+            field.patches_mut()[0].data_mut()[0] = -1.0;
             assert!(checksums.sums.is_empty() && checksums.compare(&pool, &field).is_ok());
         }
     }

@@ -1,4 +1,4 @@
-//! A program's data on this rank: its blocks, who has the others, and how ranks meet.
+//! A program's data on this rank: its patches, who has the others, and how ranks meet.
 
 use rayon::prelude::*;
 
@@ -6,7 +6,7 @@ use super::layout::Layout;
 use crate::comm::Communicator;
 use crate::config::{self, Case};
 use crate::error::{Error, Kind, Result};
-use crate::field::{Block, Component, Field, Record, Scalar};
+use crate::field::{Component, Field, Patch, Record, Scalar};
 use crate::grid::{Boundaries, Cell, Grid, Partition, Tiling, Vector};
 use crate::halo::{Backend, Exchange, Plan, check_exchange, fill_boundaries};
 
@@ -59,7 +59,7 @@ impl<S: Record, const N: usize> Domain<S, N> {
             pool: comm.vote(pool)?,
         };
         check_exchange(comm, &domain.tiling, &mut domain.exchange, &mut domain.state)?;
-        domain.state.blocks_mut().iter_mut().for_each(|block| block.data_mut().fill(S::Scalar::default()));
+        domain.state.patches_mut().iter_mut().for_each(|patch| patch.data_mut().fill(S::Scalar::default()));
         Ok(domain)
     }
 
@@ -106,7 +106,7 @@ impl<S: Record, const N: usize> Domain<S, N> {
     /// # Panics
     /// If the cell is another rank's.
     pub fn get(&self, cell: Cell<N>) -> S {
-        self.state.blocks()[self.place(cell)].get(cell)
+        self.state.patches()[self.place(cell)].get(cell)
     }
 
     /// Sets what a cell of this rank holds.
@@ -115,14 +115,14 @@ impl<S: Record, const N: usize> Domain<S, N> {
     /// If the cell is another rank's.
     pub fn set(&mut self, cell: Cell<N>, value: S) {
         let place = self.place(cell);
-        self.state.blocks_mut()[place].set(cell, value);
+        self.state.patches_mut()[place].set(cell, value);
     }
 
-    /// Which of this rank's blocks has a cell.
+    /// Which of this rank's patches has a cell.
     fn place(&self, cell: Cell<N>) -> usize {
-        let (id, own) = (self.tiling.block_at(cell).index(), self.partition.range(self.comm.rank()));
-        assert!(own.contains(&id), "cell {cell:?} is not of rank {}", self.comm.rank());
-        id - own.start
+        let (id, own) = (self.tiling.block_at(cell), self.partition.range(self.comm.rank()));
+        assert!(own.contains(&id.index()), "cell {cell:?} is not of rank {}", self.comm.rank());
+        self.state.place_of(id)
     }
 
     /// How many threads this rank has.
@@ -133,17 +133,17 @@ impl<S: Record, const N: usize> Domain<S, N> {
     /// Sets each cell of this rank to a function of its global coordinates and its centre.
     pub fn set_each(&mut self, value: impl Fn(Cell<N>, Vector<N>) -> S + Send + Sync) {
         let grid = *self.grid();
-        self.for_each_block(|block| {
-            for cell in block.interior().cells() {
-                block.set(cell, value(cell, grid.centre(cell)));
+        self.for_each_patch(|patch| {
+            for cell in patch.interior().cells() {
+                patch.set(cell, value(cell, grid.centre(cell)));
             }
         });
     }
 
-    /// Calls a function for each block of this rank, on all its threads.
-    pub fn for_each_block(&mut self, each: impl Fn(&mut Block<S::Scalar, N>) + Send + Sync) {
+    /// Calls a function for each patch of this rank, on all its threads.
+    pub fn for_each_patch(&mut self, each: impl Fn(&mut Patch<S::Scalar, N>) + Send + Sync) {
         let Domain { pool, state, .. } = self;
-        pool.install(|| state.blocks_mut().par_iter_mut().for_each(each));
+        pool.install(|| state.patches_mut().par_iter_mut().for_each(each));
     }
 
     /// Fills the ghosts: from the neighbours, and beyond the domain by the boundaries of the case.
@@ -158,8 +158,8 @@ impl<S: Record, const N: usize> Domain<S, N> {
         exchange.start(state)?;
         exchange.finish(state)?;
         let width = state.width();
-        for block in state.blocks_mut() {
-            fill_boundaries(boundaries, tiling.grid(), components, block, width);
+        for patch in state.patches_mut() {
+            fill_boundaries(boundaries, tiling.grid(), components, patch, width);
         }
         Ok(())
     }
@@ -167,15 +167,15 @@ impl<S: Record, const N: usize> Domain<S, N> {
     /// Whether every number of this rank is finite.
     pub fn is_finite(&self) -> bool {
         let finite =
-            |block: &Block<S::Scalar, N>| block.interior().cells().all(|cell| block.get::<S>(cell).all_finite());
-        S::Scalar::IS_INTEGER || self.state.blocks().iter().all(finite)
+            |patch: &Patch<S::Scalar, N>| patch.interior().cells().all(|cell| patch.get::<S>(cell).all_finite());
+        S::Scalar::IS_INTEGER || self.state.patches().iter().all(finite)
     }
 
     /// The first number of this rank that is not finite, as an error that names it.
     pub fn explain_not_finite(&self, components: &[Component]) -> Option<Error> {
-        self.state.blocks().iter().find_map(|block| {
-            block.interior().cells().find_map(|cell| {
-                let (c, x) = block.get::<S>(cell).first_not_finite()?;
+        self.state.patches().iter().find_map(|patch| {
+            patch.interior().cells().find_map(|cell| {
+                let (c, x) = patch.get::<S>(cell).first_not_finite()?;
                 Some(Error::new(Kind::State, format!("field {} is {x} in cell {:?}", components[c].name, cell.0)))
             })
         })

@@ -4,6 +4,9 @@
 //! result that is valid to depth d − r; when that would be negative, the source is exchanged first. So with ghosts
 //! `s · REACH` wide there are s sweeps to an exchange, whatever the integrator, and the decision is the same on all
 //! ranks. What a cell is computed from never changes: neither do the bits.
+//!
+//! A patch is swept tile by tile: rows as long as they are, and so few of them that a tile's layers stay in a core's cache
+//! from one to the next. Now and then it is swept block by block instead, to learn what each block costs.
 
 use std::time::Instant;
 
@@ -16,9 +19,9 @@ use super::physics::{Order, Pass, Physics, ScalarOf};
 use super::program::{Activity, Needs, Program, Progress, Step, Traffic};
 use crate::config::{Case, StepSize};
 use crate::error::{Error, Result};
-use crate::field::{Block, Component, Field, Old, Record};
-use crate::grid::{Axis, BlockId, Grid, Partition, Parts, Region, Side, Tiling, Vector};
-use crate::halo::fill_boundaries;
+use crate::field::{Component, Field, Old, Patch, Record};
+use crate::grid::{Axis, Grid, Partition, Parts, Region, Side, Tiling, Vector};
+use crate::halo::{fill_boundaries, wrap_rows};
 
 /// The program that advances a state in time by an explicit integrator.
 pub struct Evolution<P: Physics<N>, const N: usize> {
@@ -30,18 +33,30 @@ pub struct Evolution<P: Physics<N>, const N: usize> {
     /// Buffer 0 is the state, which lives in the domain between steps.
     buffers: Vec<Field<ScalarOf<P, N>, N>>,
     valid: Vec<usize>,
-    cores: Vec<Cores<N>>,
-    /// For each block the time that the present step took so far, s.
-    spent: Vec<f64>,
+    own: Vec<Own<N>>,
+    /// How many steps it has made.
+    steps: u64,
     /// What the guard saw of the newest state.
     seen: Option<Seen>,
 }
 
-/// The cells of a block that need no message under way, for rates of either order; `None` if the block waits for none.
-struct Cores<const N: usize> {
-    full: Option<Region<N>>,
-    first: Option<Region<N>>,
+/// What is known of one of the rank's patches.
+struct Own<const N: usize> {
+    /// The cells that need no message under way, for rates of full and of first order; `None` if the patch waits for none.
+    cores: [Option<Region<N>>; 2],
+    /// Whether its rows go once round a periodic domain.
+    wraps: bool,
+    /// Its blocks, by their places among the rank's own.
+    blocks: Vec<(usize, Region<N>)>,
+    /// For each of them the time that the present step took so far, s; where it is not measured, nothing.
+    spent: Vec<f64>,
 }
+
+/// Costs are measured in the first few steps, of which the first is slowed by pages that are touched for the first time...
+const FIRST_MEASURED: u64 = 3;
+
+/// ... and in each of so many after them: a sweep block by block takes longer.
+const MEASURED_EVERY: u64 = 64;
 
 impl<P: Physics<N>, const N: usize> Evolution<P, N> {
     /// The evolution that a case asks for.
@@ -59,8 +74,8 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             asks_timescale: matches!(case.time.step, StepSize::Cfl(_)),
             buffers: Vec::new(),
             valid: Vec::new(),
-            cores: Vec::new(),
-            spent: Vec::new(),
+            own: Vec::new(),
+            steps: 0,
             seen: None,
         }
     }
@@ -71,76 +86,97 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
         let exchanges = self.valid[stage.source] < reach;
         if exchanges {
             step.show(Activity::Exchange);
-            domain.exchange.start(&mut self.buffers[stage.source])?;
+            domain.exchange.start_but_rows(&mut self.buffers[stage.source])?;
             self.valid[stage.source] = self.buffers[stage.source].width();
         }
         let kept = if stage.old == stage.source { usize::MAX } else { self.valid[stage.old] };
         let depth = (self.valid[stage.source] - reach).min(kept);
-        let work = Work { stage, reach, depth, when: [step.time, step.dt], last };
+        let work = Work { stage, reach, depth, when: [step.time, step.dt], last, measures: self.measures() };
         step.show(Activity::Sweep);
-        let mut seen = self.sweep_blocks(domain, &work, if exchanges { Part::Ready } else { Part::All });
+        let mut seen = self.sweep_patches(domain, &work, if exchanges { Part::Ready } else { Part::All });
         if exchanges {
             step.show(Activity::Exchange);
             domain.exchange.finish(&mut self.buffers[stage.source])?;
             step.show(Activity::Sweep);
-            seen = seen.and(self.sweep_blocks(domain, &work, Part::Waiting));
+            seen = seen.and(self.sweep_patches(domain, &work, Part::Waiting));
         }
         self.valid[stage.out] = depth;
         Ok(seen)
     }
 
-    /// Sweeps a part of the cells that the stage asks for, block by block.
-    fn sweep_blocks(&mut self, domain: &Domain<P::State, N>, work: &Work<'_>, part: Part) -> Seen {
+    /// Sweeps a part of the cells that the stage asks for, patch by patch.
+    fn sweep_patches(&mut self, domain: &Domain<P::State, N>, work: &Work<'_>, part: Part) -> Seen {
         let Stage { source, old, out, order, .. } = *work.stage;
-        let Evolution { physics, asks_timescale, buffers, cores, spent, .. } = self;
+        let Evolution { physics, asks_timescale, buffers, own, .. } = self;
         let Domain { tiling, boundaries, components, pool, .. } = domain;
-        let (physics, grid) = (&*physics, tiling.grid());
-        let each =
-            |cores: &Cores<N>, spent: &mut f64, source: &mut Block<_, N>, old: Old<'_, _, N>, out: &mut Block<_, N>| {
-                let core = if order == Order::Full { &cores.full } else { &cores.first };
-                let asked = clip(&source.interior().grow(work.depth as i64), grid);
-                let regions = match (part, core) {
-                    (Part::Waiting, None) => return Seen::NOTHING,
-                    (Part::Waiting, Some(core)) => asked.without(core),
-                    (Part::Ready, Some(core)) => Parts::one(*core),
-                    (Part::Ready, None) | (Part::All, _) => Parts::one(asked),
-                };
-                let start = Instant::now();
-                fill_boundaries(boundaries, grid, components, source, work.depth + work.reach);
+        let (physics, grid, width) = (&*physics, tiling.grid(), self.needs.width());
+        let each = |own: &mut Own<N>, source: &mut Patch<_, N>, old: Old<'_, _, N>, out: &mut Patch<_, N>| {
+            let interior = source.interior();
+            let asked = clip(&interior.grow(work.depth as i64), grid);
+            let regions = match (part, &own.cores[order as usize]) {
+                (Part::Waiting, None) => return Seen::NOTHING,
+                (Part::Waiting, Some(core)) => asked.without(core),
+                (Part::Ready, Some(core)) => Parts::one(*core),
+                (Part::Ready, None) | (Part::All, _) => Parts::one(asked),
+            };
+            // Ghosts at the ends of rows are filled when the rows come to the cache, unless somebody reads them before.
+            let wraps = own.wraps && !matches!(part, Part::All);
+            let reads_ahead =
+                work.measures || !grid.region().encloses(&across_rows(&interior, work.depth + work.reach));
+            if wraps && reads_ahead {
+                wrap_rows(source, &interior, width);
+            }
+            fill_boundaries(boundaries, grid, components, source, work.depth + work.reach);
+            let mut guard = Guard::new(physics, grid, *asks_timescale);
+            let mut sweep = |source: &Patch<_, N>, region: &Region<N>| {
                 let pass = Pass::new(work.stage, grid, work.when, source, old);
-                let mut guard = Guard::new(physics, grid, *asks_timescale);
-                for region in regions {
-                    if pass.by == 0.0 {
-                        pass.combine(out, &region);
+                if pass.by == 0.0 {
+                    pass.combine(out, region);
+                } else {
+                    physics.sweep(&pass, out, region, work.last.then_some(&mut guard));
+                }
+            };
+            for region in regions {
+                if work.measures {
+                    for ((_, block), spent) in own.blocks.iter().zip(&mut own.spent) {
+                        let start = Instant::now();
+                        sweep(source, &with_ghosts(block, &interior, work.depth).intersect(&region));
+                        *spent += start.elapsed().as_secs_f64();
+                    }
+                    continue;
+                }
+                for tile in tiles(region, physics.tile(order, region.extent())) {
+                    if wraps && !reads_ahead {
+                        for (slab, read) in slabs(tile, work.reach) {
+                            wrap_rows(source, &read, width);
+                            sweep(source, &slab);
+                        }
                     } else {
-                        physics.sweep(&pass, out, &region, work.last.then_some(&mut guard));
+                        sweep(source, &tile);
                     }
                 }
-                *spent += start.elapsed().as_secs_f64();
-                guard.seen()
-            };
-        let blocks = cores.par_iter().zip(spent.par_iter_mut());
+            }
+            guard.seen()
+        };
+        let own = own.par_iter_mut();
         if old == source || old == out {
             let kept = if old == source { Old::Source } else { Old::InPlace };
             let [source, out] = buffers.get_disjoint_mut([source, out]).expect("a stage does not write what it reads");
-            let work = blocks.zip(source.blocks_mut().par_iter_mut().zip(out.blocks_mut().par_iter_mut()));
-            run(pool, work, |((cores, spent), (source, out))| each(cores, spent, source, kept, out))
+            let work = own.zip(source.patches_mut().par_iter_mut().zip(out.patches_mut().par_iter_mut()));
+            run(pool, work, |(own, (source, out))| each(own, source, kept, out))
         } else {
             let [source, old, out] =
                 buffers.get_disjoint_mut([source, old, out]).expect("a stage does not write what it reads");
-            let work = blocks.zip(
-                source.blocks_mut().par_iter_mut().zip(old.blocks().par_iter()).zip(out.blocks_mut().par_iter_mut()),
-            );
-            run(pool, work, |((cores, spent), ((source, old), out))| {
-                each(cores, spent, source, Old::Separate(old), out)
-            })
+            let sources = source.patches_mut().par_iter_mut().zip(old.patches().par_iter());
+            let work = own.zip(sources.zip(out.patches_mut().par_iter_mut()));
+            run(pool, work, |(own, ((source, old), out))| each(own, source, Old::Separate(old), out))
         }
     }
 
     /// All stages of a step, on the buffers alone.
     fn all_stages(&mut self, domain: &mut Domain<P::State, N>, step: &Step<'_>) -> Result<()> {
         let Stages { stages, result, .. } = self.stages;
-        self.spent.fill(0.0);
+        self.own.iter_mut().for_each(|own| own.spent.fill(0.0));
         for (i, stage) in stages.iter().enumerate() {
             let last = i + 1 == stages.len();
             let seen = self.stage(domain, stage, step, last)?;
@@ -149,6 +185,11 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
         self.buffers.swap(0, result);
         self.valid.swap(0, result);
         Ok(())
+    }
+
+    /// Whether this step is one that tells what blocks cost.
+    fn measures(&self) -> bool {
+        self.steps < FIRST_MEASURED || self.steps.is_multiple_of(MEASURED_EVERY)
     }
 
     fn guard(&self, grid: &Grid<N>) -> Guard<'_, P, N> {
@@ -182,17 +223,25 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
 
     fn prepare(&mut self, domain: &Domain<P::State, N>, _directory: &std::path::Path) -> Result<()> {
         let Domain { tiling, partition, comm, .. } = domain;
-        let core = |id, order| core(tiling, partition, id, comm.rank(), self.needs.width(), self.physics.reach(order));
-        self.cores = partition
-            .blocks(comm.rank())
-            .map(|id| Cores { full: core(id, Order::Full), first: core(id, Order::First) })
+        let (width, state) = (self.needs.width(), domain.state());
+        self.own = (state.patches().iter().map(Patch::interior).enumerate())
+            .map(|(place, interior)| Own {
+                wraps: domain.exchange.plan().wraps(place),
+                cores: Order::ALL
+                    .map(|order| core(tiling, partition, &interior, comm.rank(), width, self.physics.reach(order))),
+                blocks: Vec::new(),
+                spent: Vec::new(),
+            })
             .collect();
+        for (number, id) in state.blocks().enumerate() {
+            self.own[state.place_of(id)].blocks.push((number, tiling.region(id)));
+        }
+        self.own.iter_mut().for_each(|own| own.spent = vec![0.0; own.blocks.len()]);
         // The state moves in and out; an empty field keeps its place.
         let empty = Field::new(tiling, &Partition::by_cost(&[], 1), 0, 0, 0);
         // One at a time: for a moment too many, they would not fit where they do.
         self.buffers = std::iter::once(empty).chain((1..self.stages.buffers).map(|_| domain.state().clone())).collect();
         self.valid = vec![0; self.stages.buffers];
-        self.spent = vec![0.0; self.cores.len()];
         Ok(())
     }
 
@@ -202,9 +251,9 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
     }
 
     fn settle(&mut self, domain: &mut Domain<P::State, N>) {
-        domain.for_each_block(|block| {
-            for cell in block.interior().cells() {
-                block.set(cell, self.physics.settle(block.get(cell)));
+        domain.for_each_patch(|patch| {
+            for cell in patch.interior().cells() {
+                patch.set(cell, self.physics.settle(patch.get(cell)));
             }
         });
     }
@@ -213,25 +262,28 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
         std::mem::swap(&mut self.buffers[0], &mut domain.state);
         let done = self.all_stages(domain, step);
         std::mem::swap(&mut self.buffers[0], &mut domain.state);
-        for (block, &spent) in self.spent.iter().enumerate() {
-            domain.record_cost(block, spent);
+        if self.measures() {
+            for Own { blocks, spent, .. } in &self.own {
+                blocks.iter().zip(spent).for_each(|((number, _), &spent)| domain.record_cost(*number, spent));
+            }
         }
+        self.steps += 1;
         done
     }
 
     fn progress(&self, domain: &Domain<P::State, N>, _shared: &()) -> Progress {
-        let look = |block: &Block<_, N>| {
+        let look = |patch: &Patch<_, N>| {
             let mut guard = self.guard(domain.grid());
-            guard.look(block);
+            guard.look(patch);
             guard.seen()
         };
-        let all = || domain.state().blocks().iter().map(look).fold(Seen::NOTHING, Seen::and);
+        let all = || domain.state().patches().iter().map(look).fold(Seen::NOTHING, Seen::and);
         let Seen { timescale, sound } = self.seen.unwrap_or_else(all);
         Progress { timescale, sound, ..Progress::GOING_ON }
     }
 
     fn explain(&self, domain: &Domain<P::State, N>) -> Option<Error> {
-        domain.state().blocks().iter().find_map(|block| self.guard(domain.grid()).explain(block, domain.grid()))
+        domain.state().patches().iter().find_map(|patch| self.guard(domain.grid()).explain(patch, domain.grid()))
     }
 
     fn derive(&self, state: P::State, put: impl FnMut(usize, <P::State as Record>::Scalar)) {
@@ -239,7 +291,7 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
     }
 }
 
-/// Which of a block's cells are swept: those that need no message still under way, those that do, or all.
+/// Which of a patch's cells are swept: those that need no message still under way, those that do, or all.
 #[derive(Clone, Copy)]
 enum Part {
     Ready,
@@ -253,7 +305,7 @@ fn run<I: IndexedParallelIterator>(
     items: I,
     each: impl Fn(I::Item) -> Seen + Sync + Send,
 ) -> Seen {
-    pool.install(|| items.map(each).reduce(|| Seen::NOTHING, Seen::and))
+    pool.install(|| items.with_max_len(1).map(each).reduce(|| Seen::NOTHING, Seen::and))
 }
 
 /// A stage with the numbers of this step.
@@ -264,6 +316,59 @@ struct Work<'a> {
     /// The time at the step's start, and the step's length.
     when: [f64; 2],
     last: bool,
+    /// Whether each block's time is taken.
+    measures: bool,
+}
+
+/// A block and, at the faces of its patch, the ghosts up to a depth.
+fn with_ghosts<const N: usize>(block: &Region<N>, patch: &Region<N>, depth: usize) -> Region<N> {
+    let reach = |own: i64, face: i64, out: i64| if own == face { own + out } else { own };
+    Region::new(
+        std::array::from_fn(|a| reach(block.lower[a], patch.lower[a], -(depth as i64))),
+        std::array::from_fn(|a| reach(block.upper[a], patch.upper[a], depth as i64)),
+    )
+}
+
+/// A region with the ghosts beside its rows, but none at their ends.
+fn across_rows<const N: usize>(interior: &Region<N>, depth: usize) -> Region<N> {
+    let mut region = interior.grow(depth as i64);
+    (region.lower[0], region.upper[0]) = (interior.lower[0], interior.upper[0]);
+    region
+}
+
+/// How many layers are swept at a time where the ends of their rows are filled before.
+const SLAB: usize = 16;
+
+/// A tile in slabs of some layers, from the lowest on; and for each what it reads that no slab before it has read.
+fn slabs<const N: usize>(tile: Region<N>, reach: usize) -> impl Iterator<Item = (Region<N>, Region<N>)> {
+    let (last, reach) = (N - 1, reach as i64);
+    (tile.lower[last]..tile.upper[last]).step_by(SLAB).map(move |first| {
+        let (mut slab, mut read) = (tile, tile.grow(reach));
+        slab.lower[last] = first;
+        slab.upper[last] = tile.upper[last].min(first + SLAB as i64);
+        read.upper[last] = slab.upper[last] + reach;
+        if first > tile.lower[last] {
+            read.lower[last] = first + reach;
+        }
+        (slab, read)
+    })
+}
+
+/// A region in tiles of at most so many cells along x and, if it has layers, along y; as equal as can be.
+fn tiles<const N: usize>(region: Region<N>, most: [usize; 2]) -> impl Iterator<Item = Region<N>> {
+    let extent = region.extent();
+    let count = |a: usize| if a + 1 < N.max(2) { extent[a].div_ceil(most[a].max(1)) } else { 1 };
+    let [columns, strips] = [0, 1].map(count);
+    (0..strips * columns).map(move |tile| {
+        let mut part = region;
+        for (a, place, count) in [(0, tile % columns, columns), (1, tile / columns, strips)] {
+            if count > 1 {
+                part.lower[a] = region.lower[a] + (place * extent[a] / count) as i64;
+                part.upper[a] = region.lower[a] + ((place + 1) * extent[a] / count) as i64;
+            }
+        }
+        part
+    })
 }
 
 /// A region without the cells beyond the domain's faces, which boundaries fill and no sweep computes.
@@ -276,21 +381,20 @@ fn clip<const N: usize>(region: &Region<N>, grid: &Grid<N>) -> Region<N> {
     )
 }
 
-/// The interior cells of a block that can be computed before the messages have come; `None` if it waits for none.
+/// The interior cells of a patch that can be computed before the messages have come; `None` if it waits for none.
 ///
 /// Cells within reach of a ghost that another rank sends are left out. A corner's ghosts are kept at a distance along one
 /// axis only, the slowest one possible, so that rows stay as long as they can.
 fn core<const N: usize>(
     tiling: &Tiling<N>,
     partition: &Partition,
-    id: BlockId,
+    interior: &Region<N>,
     rank: usize,
     width: usize,
     reach: usize,
 ) -> Option<Region<N>> {
-    let interior = tiling.region(id);
     let mut waits = [[false; 2]; N];
-    for piece in tiling.ghost_pieces(id, width).iter().filter(|piece| partition.owner(piece.source) != rank) {
+    for piece in tiling.ghost_pieces(interior, width).iter().filter(|piece| partition.owner(piece.source) != rank) {
         let beyond = |a: usize| {
             let low = piece.region.upper[a] <= interior.lower[a];
             let high = piece.region.lower[a] >= interior.upper[a];
@@ -303,7 +407,7 @@ fn core<const N: usize>(
     if waits.as_flattened().iter().all(|&waits| !waits) {
         return None;
     }
-    let mut core = interior;
+    let mut core = *interior;
     for axis in Axis::<N>::all() {
         for side in Side::BOTH {
             if waits[axis.index()][side as usize] {

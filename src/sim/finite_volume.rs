@@ -5,9 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use super::guard::Guard;
 use super::physics::{Order, Pass, Physics};
 use crate::error::Result;
-use crate::field::{Block, Component, Observe};
+use crate::field::{Component, Observe, Patch, Record};
 use crate::grid::{Region, Vector};
 use crate::scheme::{Combine, ConservationLaw, Scheme, Scratch, sweep_law};
+use crate::sys::cache::core_cache;
+
+/// The fluxes of longer rows would not fit the first cache of a core.
+const LONGEST_ROW: usize = 128;
 
 /// A conservation law, whose rate is computed from the fluxes through the faces of the cells.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ impl<L> FiniteVolume<L> {
     fn sweep_and_show<const N: usize>(
         &self,
         pass: &Pass<'_, L::State, N>,
-        out: &mut Block<f64, N>,
+        out: &mut Patch<f64, N>,
         region: &Region<N>,
         observe: &mut impl Observe<L::State>,
     ) where
@@ -67,6 +71,13 @@ impl<L: ConservationLaw<N>, const N: usize> Physics<N> for FiniteVolume<L> {
         self.scheme(order).reach()
     }
 
+    fn tile(&self, order: Order, extent: [usize; N]) -> [usize; 2] {
+        // The ring of primitive variables, the fluxes that wait for the layer above, and the rows of a layer themselves.
+        let columns = extent[0].min(LONGEST_ROW);
+        let numbers = 2 * self.reach(order) * L::Primitive::COMPONENTS + 3 * L::State::COMPONENTS;
+        [LONGEST_ROW, core_cache() / 2 / (columns * numbers * size_of::<f64>())]
+    }
+
     fn initial(&self, x: Vector<N>) -> L::State {
         self.law.initial(x)
     }
@@ -92,7 +103,7 @@ impl<L: ConservationLaw<N>, const N: usize> Physics<N> for FiniteVolume<L> {
     fn sweep(
         &self,
         pass: &Pass<'_, L::State, N>,
-        out: &mut Block<f64, N>,
+        out: &mut Patch<f64, N>,
         region: &Region<N>,
         guard: Option<&mut Guard<'_, Self, N>>,
     ) {

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::physics::Physics;
 use crate::error::{Error, Kind};
-use crate::field::{Block, Component, Observe, Record};
+use crate::field::{Component, LANES, Observe, Patch, Record};
 use crate::grid::{Cell, Grid, Vector};
 
 /// What the guard saw in some cells: combined, it speaks for all of them.
@@ -26,42 +26,42 @@ impl Seen {
     }
 }
 
-/// Observes the rows that the last stage of a step writes.
+/// Observes the values that the last stage of a step computes.
 pub struct Guard<'a, P, const N: usize> {
     physics: &'a P,
     spacing: Vector<N>,
     asks_timescale: bool,
-    seen: Seen,
+    /// The smallest timescales, each of one of the values that are seen side by side: so the loop over them vectorises.
+    least: [f64; LANES],
+    sound: bool,
     dimension: PhantomData<[(); N]>,
 }
-
-/// The lanes over which a row's minimum is taken side by side, so that the loop vectorises.
-const LANES: usize = 8;
 
 impl<'a, P: Physics<N>, const N: usize> Guard<'a, P, N> {
     /// A guard for some physics; it computes timescales only if the step depends on them.
     pub(super) fn new(physics: &'a P, grid: &Grid<N>, asks_timescale: bool) -> Self {
-        Guard { physics, spacing: grid.spacing(), asks_timescale, seen: Seen::NOTHING, dimension: PhantomData }
+        let (spacing, least) = (grid.spacing(), [f64::INFINITY; LANES]);
+        Guard { physics, spacing, asks_timescale, least, sound: true, dimension: PhantomData }
     }
 
     /// What it has seen so far.
     pub(super) fn seen(&self) -> Seen {
-        self.seen
+        Seen { timescale: self.least.into_iter().fold(f64::INFINITY, f64::min), sound: self.sound }
     }
 
-    /// Looks at all cells of a block's interior.
-    pub(super) fn look(&mut self, block: &Block<<P::State as Record>::Scalar, N>) {
-        let (plane, data) = (block.plane(), block.data());
-        for row in block.rows(&block.interior()) {
-            let get = |i: usize| P::State::load(|c| data[row.start + i + c * plane]);
-            let admitted = (0..row.len()).fold(true, |admitted, i| admitted & self.admits(get(i)));
-            self.row(admitted, row.len(), get);
+    /// Looks at all cells of a patch's interior.
+    pub(super) fn look(&mut self, patch: &Patch<<P::State as Record>::Scalar, N>) {
+        let (plane, data) = (patch.plane(), patch.data());
+        for row in patch.rows(&patch.interior()) {
+            for start in row.clone().step_by(LANES) {
+                self.see(LANES.min(row.end - start), |i| P::State::load(|c| data[start + i + c * plane]));
+            }
         }
     }
 
-    /// The first cell of a block that is not sound, as an error that names it.
-    pub(super) fn explain(&self, block: &Block<<P::State as Record>::Scalar, N>, grid: &Grid<N>) -> Option<Error> {
-        block.interior().cells().find_map(|cell| self.fault(block.get(cell), cell, grid))
+    /// The first cell of a patch that is not sound, as an error that names it.
+    pub(super) fn explain(&self, patch: &Patch<<P::State as Record>::Scalar, N>, grid: &Grid<N>) -> Option<Error> {
+        patch.interior().cells().find_map(|cell| self.fault(patch.get(cell), cell, grid))
     }
 
     fn fault(&self, u: P::State, cell: Cell<N>, grid: &Grid<N>) -> Option<Error> {
@@ -93,35 +93,22 @@ impl<'a, P: Physics<N>, const N: usize> Guard<'a, P, N> {
 
 impl<P: Physics<N>, const N: usize> Observe<P::State> for Guard<'_, P, N> {
     #[inline(always)]
-    fn admits(&self, u: P::State) -> bool {
-        u.all_finite() & self.physics.admissible(u)
-    }
-
-    #[inline(always)]
-    fn looks_back(&self) -> bool {
-        self.asks_timescale
-    }
-
-    #[inline(always)]
-    fn row(&mut self, admitted: bool, length: usize, get: impl Fn(usize) -> P::State) {
-        let mut sound = admitted;
-        if self.asks_timescale {
-            let mut least = [f64::INFINITY; LANES];
-            let mut take = |lane: usize, i: usize| {
-                let timescale = self.physics.timescale(get(i), self.spacing);
-                sound &= is_positive(timescale);
-                least[lane] = if timescale < least[lane] { timescale } else { least[lane] };
-            };
-            let whole = length - length % LANES;
-            for start in (0..whole).step_by(LANES) {
-                // Said once, it need not be asked for each lane.
-                assert!(start + LANES <= length);
-                (0..LANES).for_each(|lane| take(lane, start + lane));
-            }
-            (whole..length).for_each(|i| take(0, i));
-            self.seen.timescale = least.into_iter().fold(self.seen.timescale, f64::min);
+    fn see(&mut self, length: usize, get: impl Fn(usize) -> P::State) {
+        let (physics, spacing) = (self.physics, self.spacing);
+        let mut sound = true;
+        for i in 0..length {
+            let u = get(i);
+            sound &= u.all_finite() & physics.admissible(u);
         }
-        self.seen.sound &= sound;
+        // A loop of its own: within the other it would be computed, and thrown away, even where nobody asks.
+        if self.asks_timescale {
+            for i in 0..length {
+                let timescale = physics.timescale(get(i), spacing);
+                sound &= is_positive(timescale);
+                self.least[i] = if timescale < self.least[i] { timescale } else { self.least[i] };
+            }
+        }
+        self.sound &= sound;
     }
 }
 

@@ -32,11 +32,11 @@ pub(super) fn from_file<S: Record, const N: usize>(
     let samples: Samples = comm.broadcast(0, comm.vote(read)?)?;
     let data = ArrayD::from_shape_vec(IxDyn(&samples.shape), samples.values).expect("the shape is that of the values");
     let grid = *domain.grid();
-    domain.for_each_block(|block| {
-        for cell in block.interior().cells() {
+    domain.for_each_patch(|patch| {
+        for cell in patch.interior().cells() {
             let value = from.scale * sample(&data, &grid, cell, from.interpolation) + from.offset;
-            let position = block.position(cell) + from.component * block.plane();
-            block.data_mut()[position] = S::Scalar::from_f64(value);
+            let position = patch.position(cell) + from.component * patch.plane();
+            patch.data_mut()[position] = S::Scalar::from_f64(value);
         }
     });
     Ok(())

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::config::Case;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Component, Record, plane_bytes};
-use crate::grid::{Partition, Tiling};
+use crate::grid::{Partition, Patches, Region, Tiling};
 
 use super::program::{Needs, Program};
 
@@ -18,7 +18,7 @@ const MOST_BLOCKS_A_RANK: usize = 1 << 18;
 pub struct Layout<const N: usize> {
     /// The grid cut into blocks.
     pub tiling: Tiling<N>,
-    /// How many ghosts there are on every side of a block.
+    /// How many ghosts there are on every side of a patch.
     pub width: usize,
     /// The state's components.
     pub components: Vec<Component>,
@@ -26,6 +26,8 @@ pub struct Layout<const N: usize> {
     pub buffers: usize,
     /// The bytes of one number.
     pub scalar_bytes: usize,
+    /// The threads of a rank, which share its cells.
+    pub threads: usize,
 }
 
 impl<const N: usize> Layout<N> {
@@ -59,7 +61,14 @@ impl<const N: usize> Layout<N> {
             ))
             .hint(hint));
         }
-        Ok(Layout { tiling, width, components: P::components(), buffers, scalar_bytes: P::State::kind().size() })
+        Ok(Layout {
+            tiling,
+            width,
+            components: P::components(),
+            buffers,
+            scalar_bytes: P::State::kind().size(),
+            threads: case.run.threads,
+        })
     }
 
     /// Which rank owns which block, by the blocks' measured costs or else by their cells.
@@ -76,7 +85,8 @@ impl<const N: usize> Layout<N> {
                 let cells = self.tiling.ids().map(|id| self.tiling.region(id).volume() as f64);
                 Partition::by_cost(&cells.collect::<Vec<_>>(), ranks)
             }
-        };
+        }
+        .for_threads(self.threads);
         let most = (0..ranks).map(|rank| partition.range(rank).len()).max().unwrap_or(0);
         if most > MOST_BLOCKS_A_RANK {
             return Err(Error::case(format!(
@@ -89,10 +99,11 @@ impl<const N: usize> Layout<N> {
         Ok(partition)
     }
 
-    /// The bytes of all buffers of a rank's blocks, ghosts included.
+    /// The bytes of all buffers of a rank's patches, ghosts included.
     pub fn bytes_of(&self, partition: &Partition, rank: usize) -> u64 {
-        let memory = |id| self.tiling.region(id).grow(self.width as i64);
-        let plane: u64 = partition.blocks(rank).map(|id| plane_bytes(&memory(id), self.scalar_bytes) as u64).sum();
+        let patches = Patches::new(&self.tiling, partition, rank);
+        let bytes = |patch: &Region<N>| plane_bytes(&patch.grow(self.width as i64), self.scalar_bytes) as u64;
+        let plane: u64 = patches.regions().iter().map(bytes).sum();
         plane * (self.buffers * self.components.len()) as u64
     }
 
@@ -100,8 +111,8 @@ impl<const N: usize> Layout<N> {
     pub fn halo_of(&self, partition: &Partition, rank: usize) -> Halo {
         let own = partition.range(rank);
         let (mut cells, mut ranks) = (0, BTreeSet::new());
-        for id in partition.blocks(rank) {
-            let pieces = self.tiling.ghost_pieces(id, self.width).into_iter();
+        for patch in Patches::new(&self.tiling, partition, rank).regions() {
+            let pieces = self.tiling.ghost_pieces(patch, self.width).into_iter();
             for piece in pieces.filter(|piece| !own.contains(&piece.source.index())) {
                 cells += piece.region.volume() as u64;
                 ranks.insert(partition.owner(piece.source));

@@ -9,7 +9,7 @@ use crate::grid::Vector;
 /// A model: ∂u/∂t = rate(u), cell by cell, in `N` dimensions.
 ///
 /// The model is read from the `[model]` table of the case file by its `Deserialize`; put
-/// `#[serde(deny_unknown_fields)]` on it, so that a misspelt key is an error. Mark its functions `#[inline]`: the
+/// `#[serde(deny_unknown_fields)]` on it, so that a misspelt key is an error. Mark its functions `#[inline(always)]`: the
 /// compiler then turns them into one vectorised loop over a row of cells.
 ///
 /// For integer states the rate is the change per unit of time in arithmetic modulo the type's range, and the case must
@@ -34,7 +34,7 @@ use crate::grid::Vector;
 ///         1.0
 ///     }
 ///
-///     #[inline]
+///     #[inline(always)]
 ///     fn rate(&self, u: Stencil<'_, f64, N>, _time: f64) -> f64 {
 ///         -self.constant * u.here()
 ///     }

@@ -15,7 +15,7 @@ use crate::checkpoint::{Header, Outcome as Written, Settings, Verify, Writer};
 use crate::comm::Communicator;
 use crate::config::{Case, Output, Schedule, Thing};
 use crate::error::{Error, Kind, Result};
-use crate::field::{Block, Component, Field, Record, Scalar};
+use crate::field::{Component, Field, Patch, Record, Scalar};
 
 /// The most outputs that a case may ask for: the wall schedules among them share the bits of one number.
 const MOST_OUTPUTS: usize = 30;
@@ -200,7 +200,7 @@ fn pick<P: Program<N>, const N: usize>(
 ) -> Field<<P::State as Record>::Scalar, N> {
     let Domain { comm, state, tiling, partition, .. } = domain;
     let mut part = Field::new(tiling, partition, comm.rank(), 0, selected.len());
-    for (from, to) in state.blocks().iter().zip(part.blocks_mut()) {
+    for (from, to) in state.patches().iter().zip(part.patches_mut()) {
         for (index, &component) in selected.iter().enumerate() {
             match component.checked_sub(P::State::COMPONENTS) {
                 None => to.interior_array_mut(index).assign(&from.interior_array(component)),
@@ -215,9 +215,9 @@ fn pick<P: Program<N>, const N: usize>(
 fn derive<P: Program<N>, const N: usize>(
     program: &P,
     derived: usize,
-    from: &Block<<P::State as Record>::Scalar, N>,
+    from: &Patch<<P::State as Record>::Scalar, N>,
     index: usize,
-    to: &mut Block<<P::State as Record>::Scalar, N>,
+    to: &mut Patch<<P::State as Record>::Scalar, N>,
 ) {
     for cell in from.interior().cells() {
         let position = to.position(cell) + index * to.plane();

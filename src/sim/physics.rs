@@ -4,8 +4,9 @@ use super::Model;
 use super::guard::Guard;
 use super::integrator::Stage;
 use crate::error::Result;
-use crate::field::{Block, Component, Observe, Old, Record, Stencil, sweep};
+use crate::field::{Component, Observe, Old, Patch, Record, Stencil, sweep};
 use crate::grid::{Grid, Region, Vector};
+use crate::sys::cache::core_cache;
 
 /// The number type of a state.
 pub(super) type ScalarOf<P, const N: usize> = <<P as Physics<N>>::State as Record>::Scalar;
@@ -35,6 +36,10 @@ pub trait Physics<const N: usize>: Send + Sync + 'static {
     /// How far the rate reads in a stage of the given order, in cells along each axis.
     fn reach(&self, order: Order) -> usize;
 
+    /// The most cells along x and along y of a tile of a region of this extent that is swept at a time: so few that what a
+    /// sweep reads again from one layer to the next stays in a core's cache.
+    fn tile(&self, order: Order, extent: [usize; N]) -> [usize; 2];
+
     /// The state at time 0 in the cell whose centre is `x`.
     fn initial(&self, x: Vector<N>) -> Self::State;
 
@@ -57,7 +62,7 @@ pub trait Physics<const N: usize>: Send + Sync + 'static {
     fn sweep(
         &self,
         pass: &Pass<'_, Self::State, N>,
-        out: &mut Block<<Self::State as Record>::Scalar, N>,
+        out: &mut Patch<<Self::State as Record>::Scalar, N>,
         region: &Region<N>,
         guard: Option<&mut Guard<'_, Self, N>>,
     ) where
@@ -73,13 +78,18 @@ pub enum Order {
     First,
 }
 
-/// One sweep over a block: what it reads, and the numbers of the stage.
+impl Order {
+    /// Both of them, in the order of their numbers.
+    pub const ALL: [Order; 2] = [Order::Full, Order::First];
+}
+
+/// One sweep over a patch: what it reads, and the numbers of the stage.
 #[derive(Debug, Clone, Copy)]
 pub struct Pass<'a, S: Record, const N: usize> {
     /// The geometry.
     pub grid: &'a Grid<N>,
     /// What the rate is computed from.
-    pub source: &'a Block<S::Scalar, N>,
+    pub source: &'a Patch<S::Scalar, N>,
     /// What is kept a part of.
     pub old: Old<'a, S::Scalar, N>,
     /// The part of `old` that is kept.
@@ -100,7 +110,7 @@ impl<'a, S: Record, const N: usize> Pass<'a, S, N> {
         stage: &Stage,
         grid: &'a Grid<N>,
         [time, dt]: [f64; 2],
-        source: &'a Block<S::Scalar, N>,
+        source: &'a Patch<S::Scalar, N>,
         old: Old<'a, S::Scalar, N>,
     ) -> Self {
         let Stage { keep, take, rate, when, order, .. } = *stage;
@@ -108,7 +118,7 @@ impl<'a, S: Record, const N: usize> Pass<'a, S, N> {
     }
 
     /// Sets `out` where no rate is asked for.
-    pub(super) fn combine(&self, out: &mut Block<S::Scalar, N>, region: &Region<N>) {
+    pub(super) fn combine(&self, out: &mut Patch<S::Scalar, N>, region: &Region<N>) {
         let Pass { keep, take, .. } = *self;
         let combine = |before: S, u: Stencil<'_, S, N>| before.scaled(keep).sum_with(u.here().scaled(take));
         sweep(self.grid, self.source, self.old, out, region, 0, combine, &mut ());
@@ -134,6 +144,13 @@ impl<M: Model<N>, const N: usize> Physics<N> for Pointwise<M> {
         M::REACH
     }
 
+    fn tile(&self, _order: Order, extent: [usize; N]) -> [usize; 2] {
+        // The layers that a row reads, the one that is asked for ahead, and the one that is written.
+        let layers = 2 * M::REACH + 3;
+        let row = extent[0] * layers * M::State::COMPONENTS * size_of::<ScalarOf<Self, N>>();
+        [usize::MAX, core_cache() / 2 / row.max(1)]
+    }
+
     fn initial(&self, x: Vector<N>) -> M::State {
         self.0.initial(x)
     }
@@ -151,7 +168,7 @@ impl<M: Model<N>, const N: usize> Physics<N> for Pointwise<M> {
     fn sweep(
         &self,
         pass: &Pass<'_, M::State, N>,
-        out: &mut Block<<M::State as Record>::Scalar, N>,
+        out: &mut Patch<<M::State as Record>::Scalar, N>,
         region: &Region<N>,
         guard: Option<&mut Guard<'_, Self, N>>,
     ) {
@@ -166,20 +183,22 @@ impl<M> Pointwise<M> {
     fn sweep_and_show<const N: usize>(
         &self,
         pass: &Pass<'_, M::State, N>,
-        out: &mut Block<<M::State as Record>::Scalar, N>,
+        out: &mut Patch<<M::State as Record>::Scalar, N>,
         region: &Region<N>,
         observe: &mut impl Observe<M::State>,
     ) where
         M: Model<N>,
     {
         let Pass { grid, source, old, keep, take, by, time, .. } = *pass;
+        let model = &self.0;
         // The closures differ in what they compute, not how: the plain step u + dt·f is the one that has to be fastest.
         if keep == 1.0 && take == 0.0 {
-            let step = |before: M::State, u: Stencil<'_, M::State, N>| before.sum_with(self.0.rate(u, time).scaled(by));
+            let step =
+                move |before: M::State, u: Stencil<'_, M::State, N>| before.sum_with(model.rate(u, time).scaled(by));
             sweep(grid, source, old, out, region, M::REACH, step, observe);
         } else {
-            let mix = |before: M::State, u: Stencil<'_, M::State, N>| {
-                before.scaled(keep).sum_with(u.here().scaled(take)).sum_with(self.0.rate(u, time).scaled(by))
+            let mix = move |before: M::State, u: Stencil<'_, M::State, N>| {
+                before.scaled(keep).sum_with(u.here().scaled(take)).sum_with(model.rate(u, time).scaled(by))
             };
             sweep(grid, source, old, out, region, M::REACH, mix, observe);
         }

@@ -44,7 +44,7 @@ use crate::field::{Component, Record};
 ///
 ///     fn step(&mut self, numbers: &mut Domain<f64, 1>, count: &mut u64, _step: &Step<'_>) -> Result<()> {
 ///         let mut halved = [0];
-///         for block in numbers.state_mut().blocks_mut() {
+///         for block in numbers.state_mut().patches_mut() {
 ///             for number in block.interior_array_mut(0).iter_mut().filter(|number| **number >= 1.0) {
 ///                 *number *= 0.5;
 ///                 halved[0] += 1;

@@ -12,7 +12,7 @@ use crate::grid::Cell;
 impl<S: Record> Domain<S, 1> {
     /// The cells of this rank, which lie next to each other on a line.
     pub fn own_cells(&self) -> std::ops::Range<i64> {
-        let interiors = || self.state().blocks().iter().map(|block| block.interior());
+        let interiors = || self.state().patches().iter().map(|patch| patch.interior());
         let (first, past) = (interiors().map(|own| own.lower[0]).min(), interiors().map(|own| own.upper[0]).max());
         first.zip(past).map_or(0..0, |(first, past)| first..past)
     }

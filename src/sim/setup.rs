@@ -115,7 +115,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let slowest: Option<Duration> = comm.broadcast(0, comm.is_root().then(|| slowest_save(&past)))?;
         let interval = Interval::new(case.checkpoint.interval, Tally::of(&past));
         let farewell = Farewell::new(layout.checkpoint_bytes(), slowest);
-        let mut checksums = Checksums::new(&case.guard, domain.state.blocks().len(), comm.meter());
+        let mut checksums = Checksums::new(&case.guard, domain.state.patches().len(), comm.meter());
         checksums.take(&domain.pool, &domain.state, clock.now().step);
         let (done, over) = (part_done(&clock, &progress), clock.is_over() || progress.finished);
         let began = chronicle.started(&run_id, &Beginning { resumed_from, ..beginning }, done, over);

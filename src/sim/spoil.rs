@@ -28,12 +28,13 @@ pub(super) fn before_checkpoint<T: Scalar>(heartbeat: &Heartbeat, writer: &mut W
 
 /// Flips a bit of the interior's first component: a ghost would get its right value again before anybody looks.
 fn flip_field<S: Record, const N: usize>(domain: &mut Domain<S, N>, block: usize, byte: usize) {
-    let blocks = domain.state.blocks_mut();
-    let Some(place) = block.checked_rem(blocks.len()) else { return };
-    let (block, size) = (&mut blocks[place], size_of::<S::Scalar>());
-    let interior = block.interior();
-    if let Some(cell) = interior.cells().nth(byte / size % interior.volume()) {
-        let at = block.position(cell);
-        Spoil::flip(bytemuck::bytes_of_mut(&mut block.data_mut()[at]), byte);
+    let mut blocks = domain.state.blocks();
+    let Some(id) = block.checked_rem(blocks.len()).and_then(|place| blocks.nth(place)) else { return };
+    let (cells, size) = (domain.tiling.region(id), size_of::<S::Scalar>());
+    if let Some(cell) = cells.cells().nth(byte / size % cells.volume()) {
+        let place = domain.state.place_of(id);
+        let patch = &mut domain.state.patches_mut()[place];
+        let at = patch.position(cell);
+        Spoil::flip(bytemuck::bytes_of_mut(&mut patch.data_mut()[at]), byte);
     }
 }

@@ -33,7 +33,7 @@ impl<P: Program<N>, const N: usize> Simulation<'_, P, N> {
         let spent = meter.spent().map(|spent| spent.as_secs_f64());
         let wall: f64 = spent.iter().sum();
         let stepping = wall - spent[Part::Start as usize];
-        let own_cells: usize = self.domain.state.blocks().iter().map(|block| block.interior().volume()).sum();
+        let own_cells = self.domain.state.volume();
         let rate = if steps > 0 { (own_cells as u64 * steps) as f64 / stepping } else { 0.0 };
         let [exchanges, bytes_sent] = meter.exchanges().map(|count| count as f64);
 

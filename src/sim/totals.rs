@@ -39,9 +39,9 @@ pub(super) fn totals<T: Scalar, const N: usize>(
     for component in 0..components {
         let mut sum = ExactSum::new();
         let mut extremes = [f64::INFINITY; 2];
-        for block in field.blocks() {
-            let values = &block.data()[component * block.plane()..];
-            for row in block.rows(&block.interior()) {
+        for patch in field.patches() {
+            let values = &patch.data()[component * patch.plane()..];
+            for row in patch.rows(&patch.interior()) {
                 for value in &values[row] {
                     let value = value.to_f64();
                     sum.add(value);

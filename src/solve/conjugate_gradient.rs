@@ -6,7 +6,7 @@ use super::rows::{add_product, update};
 use super::{Operator, Preconditioner};
 use crate::comm::{Communicator, ExactSum};
 use crate::error::{Error, Kind, Result};
-use crate::field::{Block, Field, sweep_beside};
+use crate::field::{Field, Patch, sweep_beside};
 use crate::grid::{Grid, Partition, Tiling};
 use crate::halo::{Backend, Exchange, Plan};
 
@@ -32,7 +32,7 @@ pub struct Solution {
     pub residual: f64,
 }
 
-/// A solver with its vectors and messages, for any number of systems on the same blocks.
+/// A solver with its vectors and messages, for any number of systems on the same patches.
 #[derive(Debug)]
 pub struct ConjugateGradient<const N: usize> {
     settings: Settings,
@@ -49,11 +49,11 @@ pub struct ConjugateGradient<const N: usize> {
 }
 
 impl<const N: usize> ConjugateGradient<N> {
-    /// A solver for the blocks of a rank; `width` is how many ghosts the coefficients have on every side, at least the
+    /// A solver for the patches of a rank; `width` is how many ghosts the coefficients have on every side, at least the
     /// operator's reach.
     ///
     /// # Collective
-    /// Also for ranks without blocks.
+    /// Also for ranks without patches.
     ///
     /// # Errors
     /// On all ranks, if the tolerance is not above 0 and below 1, or the messages are too large for MPI; if MPI fails.
@@ -92,14 +92,14 @@ impl<const N: usize> ConjugateGradient<N> {
     /// read nor written.
     ///
     /// # Collective
-    /// Also for ranks without blocks.
+    /// Also for ranks without patches.
     ///
     /// # Errors
     /// The same on all ranks: if A is not positive definite, or the residual is too large after the most iterations; then
     /// `x` is what was reached. If MPI fails.
     ///
     /// # Panics
-    /// If the operator reads farther than the ghosts are deep, or a field is not of the solver's blocks.
+    /// If the operator reads farther than the ghosts are deep, or a field is not of the solver's patches.
     pub fn solve<A: Operator<N>>(
         &mut self,
         communicator: &Communicator,
@@ -111,7 +111,7 @@ impl<const N: usize> ConjugateGradient<N> {
     ) -> Result<Solution> {
         self.check_shapes([coefficients, b, x]);
         self.invert_diagonal(communicator, operator, coefficients)?;
-        for (p, x) in self.direction.blocks_mut().iter_mut().zip(x.blocks()) {
+        for (p, x) in self.direction.patches_mut().iter_mut().zip(x.patches()) {
             p.data_mut().fill(0.0);
             update(p, x, |p, x| *p = x);
         }
@@ -119,14 +119,14 @@ impl<const N: usize> ConjugateGradient<N> {
         let [bb, mut rr, mut rz] = reduce(self.begin(b), communicator)?;
         if bb == 0.0 {
             let numbers =
-                |block: &Block<f64, N>| block.interior_array(0).iter().fold(0.0, |most: f64, b| most.max(b.abs()));
-            let mut largest = [b.blocks().iter().map(numbers).fold(0.0, f64::max)];
+                |patch: &Patch<f64, N>| patch.interior_array(0).iter().fold(0.0, |most: f64, b| most.max(b.abs()));
+            let mut largest = [b.patches().iter().map(numbers).fold(0.0, f64::max)];
             communicator.max_f64(&mut largest)?;
             if largest[0] > 0.0 {
                 let what = format!("the largest number on the right-hand side is {:e}, whose square is 0", largest[0]);
                 return Err(Error::new(Kind::State, what).hint("choose units in which it is nearer to 1"));
             }
-            x.blocks_mut().iter_mut().zip(b.blocks()).for_each(|(x, b)| update(x, b, |x, _| *x = 0.0));
+            x.patches_mut().iter_mut().zip(b.patches()).for_each(|(x, b)| update(x, b, |x, _| *x = 0.0));
             return Ok(Solution { iterations: 0, residual: 0.0 });
         }
         self.turn(0.0);
@@ -155,13 +155,13 @@ impl<const N: usize> ConjugateGradient<N> {
     fn apply<A: Operator<N>>(&mut self, operator: &A, coefficients: &Field<f64, N>) -> Result<ExactSum> {
         let mut sum = ExactSum::new();
         self.exchange.start(&mut self.direction)?;
-        self.sweep(operator, coefficients, |exchange, block| !exchange.waits(block), &mut sum);
+        self.sweep(operator, coefficients, |exchange, patch| !exchange.waits(patch), &mut sum);
         self.exchange.finish(&mut self.direction)?;
-        self.sweep(operator, coefficients, |exchange, block| exchange.waits(block), &mut sum);
+        self.sweep(operator, coefficients, |exchange, patch| exchange.waits(patch), &mut sum);
         Ok(sum)
     }
 
-    /// Sweeps the operator over some of the blocks, and adds their p·A p while they are in the cache.
+    /// Sweeps the operator over some of the patches, and adds their p·A p while they are in the cache.
     fn sweep<A: Operator<N>>(
         &mut self,
         operator: &A,
@@ -170,8 +170,9 @@ impl<const N: usize> ConjugateGradient<N> {
         sum: &mut ExactSum,
     ) {
         let ConjugateGradient { grid, exchange, direction, image, .. } = self;
-        let blocks = direction.blocks_mut().iter_mut().zip(coefficients.blocks()).zip(image.blocks_mut()).enumerate();
-        for (_, ((p, k), image)) in blocks.filter(|(place, _)| which(exchange, *place)) {
+        let patches =
+            direction.patches_mut().iter_mut().zip(coefficients.patches()).zip(image.patches_mut()).enumerate();
+        for (_, ((p, k), image)) in patches.filter(|(place, _)| which(exchange, *place)) {
             operator.fill_outside(grid, p);
             let interior = p.interior();
             sweep_beside(grid, p, k, image, &interior, A::REACH, |u, k| operator.apply(u, k));
@@ -183,12 +184,12 @@ impl<const N: usize> ConjugateGradient<N> {
     fn begin(&mut self, b: &Field<f64, N>) -> [ExactSum; 3] {
         let mut sums = [const { ExactSum::new() }; 3];
         let [bb, rr, rz] = &mut sums;
-        let vectors = self.residual.blocks_mut().iter_mut().zip(self.image.blocks_mut());
-        for (place, ((r, image), b)) in vectors.zip(b.blocks()).enumerate() {
+        let vectors = self.residual.patches_mut().iter_mut().zip(self.image.patches_mut());
+        for (place, ((r, image), b)) in vectors.zip(b.patches()).enumerate() {
             add_product(bb, b, b);
             update(r, b, |r, b| *r = b);
             update(r, image, |r, image| *r -= image);
-            precondition(r, image, self.inverse.as_ref().map(|inverse| &inverse.blocks()[place]), [rr, rz]);
+            precondition(r, image, self.inverse.as_ref().map(|inverse| &inverse.patches()[place]), [rr, rz]);
         }
         sums
     }
@@ -197,11 +198,11 @@ impl<const N: usize> ConjugateGradient<N> {
     fn correct(&mut self, alpha: f64, x: &mut Field<f64, N>) -> [ExactSum; 2] {
         let mut sums = [const { ExactSum::new() }; 2];
         let [rr, rz] = &mut sums;
-        let vectors = self.residual.blocks_mut().iter_mut().zip(self.image.blocks_mut());
-        for (place, ((r, image), x)) in vectors.zip(x.blocks_mut()).enumerate() {
-            update(x, &self.direction.blocks()[place], |x, p| *x += alpha * p);
+        let vectors = self.residual.patches_mut().iter_mut().zip(self.image.patches_mut());
+        for (place, ((r, image), x)) in vectors.zip(x.patches_mut()).enumerate() {
+            update(x, &self.direction.patches()[place], |x, p| *x += alpha * p);
             update(r, image, |r, image| *r -= alpha * image);
-            precondition(r, image, self.inverse.as_ref().map(|inverse| &inverse.blocks()[place]), [rr, rz]);
+            precondition(r, image, self.inverse.as_ref().map(|inverse| &inverse.patches()[place]), [rr, rz]);
         }
         sums
     }
@@ -209,7 +210,7 @@ impl<const N: usize> ConjugateGradient<N> {
     /// Sets p = z + β p.
     fn turn(&mut self, beta: f64) {
         let z = if self.inverse.is_some() { &self.image } else { &self.residual };
-        for (p, z) in self.direction.blocks_mut().iter_mut().zip(z.blocks()) {
+        for (p, z) in self.direction.patches_mut().iter_mut().zip(z.patches()) {
             update(p, z, |p, z| *p = z + beta * *p);
         }
     }
@@ -223,7 +224,7 @@ impl<const N: usize> ConjugateGradient<N> {
     ) -> Result<()> {
         let ConjugateGradient { grid, image, inverse: Some(inverse), .. } = self else { return Ok(()) };
         let mut least = [f64::INFINITY];
-        for ((k, unused), inverse) in coefficients.blocks().iter().zip(image.blocks()).zip(inverse.blocks_mut()) {
+        for ((k, unused), inverse) in coefficients.patches().iter().zip(image.patches()).zip(inverse.patches_mut()) {
             let interior = inverse.interior();
             sweep_beside(grid, unused, k, inverse, &interior, A::REACH, |_, k| operator.diagonal(k));
             for row in inverse.rows(&interior) {
@@ -248,9 +249,9 @@ impl<const N: usize> ConjugateGradient<N> {
 
     fn check_shapes(&self, [coefficients, b, x]: [&Field<f64, N>; 3]) {
         for field in [coefficients, b, x] {
-            let blocks = field.blocks().iter().map(Block::interior);
-            let own = self.direction.blocks().iter().map(Block::interior);
-            assert!(blocks.eq(own), "a field of a system has other blocks than the solver");
+            let patches = field.patches().iter().map(Patch::interior);
+            let own = self.direction.patches().iter().map(Patch::interior);
+            assert!(patches.eq(own), "a field of a system has other patches than the solver");
         }
         assert!(b.components() == 1 && x.components() == 1, "the two sides of a system have one number a cell");
     }
@@ -267,11 +268,11 @@ impl<const N: usize> ConjugateGradient<N> {
     }
 }
 
-/// Sets z = M⁻¹ r in one block, if M is not 1, and adds to r·r and r·z.
+/// Sets z = M⁻¹ r in one patch, if M is not 1, and adds to r·r and r·z.
 fn precondition<const N: usize>(
-    r: &Block<f64, N>,
-    z: &mut Block<f64, N>,
-    inverse: Option<&Block<f64, N>>,
+    r: &Patch<f64, N>,
+    z: &mut Patch<f64, N>,
+    inverse: Option<&Patch<f64, N>>,
     [rr, rz]: [&mut ExactSum; 2],
 ) {
     let mut of_r = ExactSum::new();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::field::{Block, Record, Stencil};
+use crate::field::{Patch, Record, Stencil};
 use crate::grid::Grid;
 
 /// A linear operator A on fields of one number a cell: symmetric and positive definite.
@@ -55,7 +55,7 @@ pub trait Operator<const N: usize> {
     ///
     /// What it sets must be linear in u: the homogeneous form of a boundary. What a boundary adds belongs in b. With a face
     /// coefficient of 0 on outer faces the ghosts do not matter, and nothing flows through.
-    fn fill_outside(&self, grid: &Grid<N>, u: &mut Block<f64, N>) {
+    fn fill_outside(&self, grid: &Grid<N>, u: &mut Patch<f64, N>) {
         let _ = (grid, u);
     }
 }

@@ -1,10 +1,10 @@
-//! What an iteration does to the blocks of vectors, row by row.
+//! What an iteration does to the patches of vectors, row by row.
 
 use crate::comm::ExactSum;
-use crate::field::Block;
+use crate::field::Patch;
 
 /// Changes each cell of `to` as the rule says, which also gets the same cell of `from`.
-pub(super) fn update<const N: usize>(to: &mut Block<f64, N>, from: &Block<f64, N>, rule: impl Fn(&mut f64, f64)) {
+pub(super) fn update<const N: usize>(to: &mut Patch<f64, N>, from: &Patch<f64, N>, rule: impl Fn(&mut f64, f64)) {
     let rows = to.rows(&to.interior()).zip(from.rows(&from.interior()));
     let (to, from) = (to.data_mut(), from.data());
     for (row, source) in rows {
@@ -12,8 +12,8 @@ pub(super) fn update<const N: usize>(to: &mut Block<f64, N>, from: &Block<f64, N
     }
 }
 
-/// Adds the scalar product of two blocks of one number a cell.
-pub(super) fn add_product<const N: usize>(sum: &mut ExactSum, u: &Block<f64, N>, v: &Block<f64, N>) {
+/// Adds the scalar product of two patches of one number a cell.
+pub(super) fn add_product<const N: usize>(sum: &mut ExactSum, u: &Patch<f64, N>, v: &Patch<f64, N>) {
     let rows = u.rows(&u.interior()).zip(v.rows(&v.interior()));
     sum.add_products(rows.map(|(a, b)| (&u.data()[a], &v.data()[b])));
 }

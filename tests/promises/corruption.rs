@@ -43,7 +43,7 @@ fn a_flipped_bit_is_rolled_back_and_the_result_has_the_bits_of_a_run_without_it(
     room.on(3, "heat").runs("heat.toml", "whole").ends_with(0);
     let expected = hash(&room.run("whole"));
     for (name, setting, fault, said) in [
-        ("field", "guard.checksums=blocks", FIELD, "is not in memory as step 15 left it"),
+        ("field", "guard.checksums=blocks", FIELD, "are not in memory as step 15 left it"),
         ("message", "guard.checksums=messages", MESSAGE, "from rank 1 to rank 0"),
         (
             "both",

@@ -71,7 +71,7 @@ impl<T: Scalar, const N: usize> Part<T, N> {
 
     /// Gives every cell and component a value of its own.
     pub fn filled(mut self) -> Self {
-        for block in self.field.blocks_mut() {
+        for block in self.field.patches_mut() {
             for cell in block.interior().cells() {
                 let at = block.position(cell);
                 let (plane, place) = (block.plane(), Vector::<N>::from_fn(|a| cell.0[a.index()] as f64));
@@ -162,7 +162,7 @@ fn check_restore<T: Scalar, const N: usize>(
         let ticks = AtomicUsize::new(0);
         let tick = || _ = ticks.fetch_add(1, Relaxed);
         let restored = restore(world, &path, &back.tiling, &back.partition, &mut back.field, &tick).unwrap();
-        assert_eq!(ticks.into_inner() > 0, !back.field.blocks().is_empty(), "whoever watches sees it move");
+        assert_eq!(ticks.into_inner() > 0, !back.field.patches().is_empty(), "whoever watches sees it move");
         assert_eq!(back.fingerprint(world), part.fingerprint(world));
         assert_eq!(restored, part.header(5));
     }
@@ -197,7 +197,7 @@ fn a_checkpoint_is_written_beside_the_sweeps(world: &Communicator) {
         let mut field = part.field.clone();
         let outcome = loop {
             // The state goes on changing; the checkpoint must not.
-            part.field.blocks_mut().iter_mut().for_each(|block| block.data_mut().fill(-1.0));
+            part.field.patches_mut().iter_mut().for_each(|block| block.data_mut().fill(-1.0));
             let mut agreed = [writer.report()];
             world.min_f64(&mut agreed).unwrap();
             if let Some(outcome) = writer.advance(world, agreed[0]).unwrap() {
@@ -304,7 +304,7 @@ fn a_closed_fence_discards_on_all_ranks(world: &Communicator) {
     });
     let why = discarded(world, &shared, part.write(world, &mut writer, 9));
     assert!(why.contains("the lease is lost") && why.contains("rank 0"), "{why}");
-    assert_eq!(ticks.load(Relaxed) > 0, !part.field.blocks().is_empty(), "whoever watches saw it move");
+    assert_eq!(ticks.load(Relaxed) > 0, !part.field.patches().is_empty(), "whoever watches saw it move");
 }
 
 fn a_damaged_checkpoint_is_the_same_error_on_all_ranks(world: &Communicator) {

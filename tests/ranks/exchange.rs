@@ -96,7 +96,7 @@ fn ring(world: &Communicator, backend: Backend) -> (Field<i64, 1>, Exchange<i64,
 
 /// Sets each cell to its coordinate times a factor.
 fn number(field: &mut Field<i64, 1>, factor: i64) {
-    for block in field.blocks_mut() {
+    for block in field.patches_mut() {
         for cell in block.interior().cells() {
             block.set(cell, factor * (cell.0[0] + 1));
         }
@@ -105,7 +105,7 @@ fn number(field: &mut Field<i64, 1>, factor: i64) {
 
 /// The two ghosts of a block, and what they should hold.
 fn ghosts(field: &Field<i64, 1>, block: usize, factor: i64) -> ([i64; 2], [i64; 2]) {
-    let block = &field.blocks()[block];
+    let block = &field.patches()[block];
     let cells = [block.interior().lower[0] - 1, block.interior().upper[0]];
     (cells.map(|x| block.get::<i64>(Cell([x]))), cells.map(|x| factor * (x.rem_euclid(64) + 1)))
 }
@@ -120,7 +120,7 @@ fn one_exchange_serves_several_fields(world: &Communicator) {
                 exchange.start(field).unwrap();
                 exchange.finish(field).unwrap();
             }
-            for block in 0..one.blocks().len() {
+            for block in 0..one.patches().len() {
                 let (found, expected) = ghosts(&one, block, round);
                 assert_eq!(found, expected);
                 let (found, expected) = ghosts(&two, block, -round);
@@ -138,7 +138,7 @@ fn blocks_that_do_not_wait_are_complete_at_once(world: &Communicator) {
         let (mut field, mut exchange) = ring(world, backend);
         number(&mut field, 3);
         exchange.start(&mut field).unwrap();
-        for block in (0..field.blocks().len()).filter(|&block| !exchange.waits(block)) {
+        for block in (0..field.patches().len()).filter(|&block| !exchange.waits(block)) {
             let (found, expected) = ghosts(&field, block, 3);
             assert_eq!(found, expected);
         }
@@ -146,7 +146,7 @@ fn blocks_that_do_not_wait_are_complete_at_once(world: &Communicator) {
         let mut next = field.clone();
         number(&mut next, 4);
         exchange.finish(&mut next).unwrap();
-        for block in (0..next.blocks().len()).filter(|&block| exchange.waits(block)) {
+        for block in (0..next.patches().len()).filter(|&block| exchange.waits(block)) {
             let (found, expected) = ghosts(&next, block, 3);
             let outer: Vec<_> = found.into_iter().zip(expected).filter(|(found, expected)| found == expected).collect();
             assert!(!outer.is_empty(), "the ghosts hold what was sent");
@@ -182,7 +182,7 @@ fn a_flipped_message_is_noticed_by_its_receiver_alone(world: &Communicator) {
                 exchange.flip_next_message();
             }
             exchange.finish(&mut field).unwrap();
-            let right = (0..field.blocks().len()).all(|block| {
+            let right = (0..field.patches().len()).all(|block| {
                 let (found, expected) = ghosts(&field, block, factor);
                 found == expected
             });

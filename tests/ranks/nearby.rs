@@ -117,7 +117,7 @@ fn old_saves_go_and_the_state_may_change_meanwhile(world: &Communicator) {
     for step in 1..=5 {
         part = Part::new(world, [64, 64], [8, 8], 1).filled();
         begin(world, &mut level, &part, step);
-        part.field.blocks_mut().iter_mut().for_each(|block| block.data_mut().fill(-1.0));
+        part.field.patches_mut().iter_mut().for_each(|block| block.data_mut().fill(-1.0));
         assert!(matches!(level.finish(world).unwrap(), Some(Outcome::Saved { .. })));
     }
     // Given up, it is as if it had never been begun.

@@ -58,7 +58,7 @@ impl Program<1> for Counter {
             let last = data.comm().rank() + 1 == data.comm().size();
             match self.wrong.as_str() {
                 "is not finite" if last => {
-                    let cell = Cell([data.state().blocks()[0].interior().lower[0]]);
+                    let cell = Cell([data.state().patches()[0].interior().lower[0]]);
                     data.set(cell, f64::NAN);
                 }
                 "differs" if last => *shared += 1.0,

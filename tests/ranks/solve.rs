@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 
 use steadfast::comm::Communicator;
-use steadfast::field::{Block, Component, Field, Stencil};
+use steadfast::field::{Component, Field, Patch, Stencil};
 use steadfast::grid::{Axis, Boundaries, Boundary, Cell, Grid, Partition, Tiling, Vector, random};
 use steadfast::halo::{Backend, Exchange, Plan, fill_boundaries};
 use steadfast::solve::{ConjugateGradient, Operator, Preconditioner, Settings, Solution};
@@ -38,7 +38,7 @@ impl<const N: usize> Operator<N> for Helmholtz {
         self.shift + Axis::<N>::all().map(|a| 2.0 * k.spacing(a).powi(-2)).sum::<f64>()
     }
 
-    fn fill_outside(&self, grid: &Grid<N>, u: &mut Block<f64, N>) {
+    fn fill_outside(&self, grid: &Grid<N>, u: &mut Patch<f64, N>) {
         let zero = Boundaries::all(Boundary::FixedValue(vec![0.0]));
         fill_boundaries(&zero, grid, &[Component::scalar("u", "1")], u, 1);
     }
@@ -83,7 +83,7 @@ impl<'a, const N: usize> Room<'a, N> {
 
     fn field(&self, components: usize, value: impl Fn(Cell<N>) -> f64) -> Field<f64, N> {
         let mut field = Field::new(&self.tiling, &self.partition, self.world.rank(), 1, components);
-        for block in field.blocks_mut().iter_mut().filter(|_| components > 0) {
+        for block in field.patches_mut().iter_mut().filter(|_| components > 0) {
             block.interior().cells().for_each(|cell| block.set(cell, value(cell)));
         }
         field
@@ -103,7 +103,7 @@ impl<'a, const N: usize> Room<'a, N> {
 
     /// The largest difference between a field and what it should be, over all ranks.
     fn difference(&self, field: &Field<f64, N>, expected: impl Fn(Cell<N>) -> f64) -> f64 {
-        let cells = field.blocks().iter().flat_map(|block| block.interior().cells().map(move |cell| (block, cell)));
+        let cells = field.patches().iter().flat_map(|block| block.interior().cells().map(move |cell| (block, cell)));
         let errors = cells.map(|(block, cell)| (block.get::<f64>(cell) - expected(cell)).abs());
         let mut most = [errors.fold(0.0, f64::max)];
         self.world.max_f64(&mut most).unwrap();

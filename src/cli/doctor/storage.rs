@@ -189,7 +189,7 @@ fn checkpoint(scratch: &Path) -> Result<String> {
     let tiling = Tiling::new(grid, [16, 16])?;
     let partition = Partition::by_cost(&vec![1.0; tiling.len()], 1);
     let mut field = Field::<f64, 2>::new(&tiling, &partition, 0, 1, 1);
-    for block in field.blocks_mut() {
+    for block in field.patches_mut() {
         for cell in block.interior().cells() {
             block.set(cell, (cell.0[0] + 48 * cell.0[1]) as f64);
         }

@@ -1,18 +1,17 @@
-//! A block's memory with its ghosts, and the blocks of a rank.
+//! A patch's memory with its ghosts, and all memory of a rank.
 
 use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn, ShapeBuilder, Slice, StrideShape};
 
 use super::{Record, Scalar};
-use crate::grid::{BlockId, Cell, Partition, Region, Tiling};
-use crate::sys::cache::LINE;
+use crate::grid::{BlockId, Cell, Partition, Patches, Region, Tiling};
+use crate::sys::cache::{LINE, prefer_huge_pages};
 
-/// The memory of one block: a plane a component, each `[z, y, x]` with `width` ghosts on every side.
+/// The memory of one patch, a box of blocks: a plane a component, each `[z, y, x]` with `width` ghosts on every side.
 ///
 /// Where it costs little, rows are so far apart that the interior of each begins with a cache line: a line that a sweep
 /// writes whole need not be read before.
 #[derive(Debug)]
-pub struct Block<T, const N: usize> {
-    id: BlockId,
+pub struct Patch<T, const N: usize> {
     interior: Region<N>,
     memory: Region<N>,
     stride: [usize; N],
@@ -30,7 +29,7 @@ const PADDING: usize = 8;
 /// Sweeps over a rank's field of so many bytes write past the caches: no core has so large a share of them.
 const STREAMED_FROM: usize = 16 << 20;
 
-/// How far apart neighbours along x, y and z lie in the memory of a block, and its components.
+/// How far apart neighbours along x, y and z lie in the memory of a patch, and its components.
 fn stride_and_plane<const N: usize>(memory: &Region<N>, scalar_bytes: usize) -> ([usize; N], usize) {
     let extent = memory.extent();
     let padded = extent[0].next_multiple_of(LINE / scalar_bytes);
@@ -42,37 +41,33 @@ fn stride_and_plane<const N: usize>(memory: &Region<N>, scalar_bytes: usize) -> 
     (stride, stride[N - 1] * extent[N - 1])
 }
 
-/// The bytes that one component of a block takes up whose ghosts end where `memory` does.
+/// The bytes that one component of a patch takes up whose ghosts end where `memory` does.
 pub(crate) fn plane_bytes<const N: usize>(memory: &Region<N>, scalar_bytes: usize) -> usize {
     stride_and_plane(memory, scalar_bytes).1 * scalar_bytes
 }
 
-impl<T: Scalar, const N: usize> Block<T, N> {
-    /// Zeroed memory for a block whose interior is `interior`.
-    pub fn new(id: BlockId, interior: Region<N>, width: usize, components: usize) -> Self {
+impl<T: Scalar, const N: usize> Patch<T, N> {
+    /// Zeroed memory for a patch whose interior is `interior`.
+    pub fn new(interior: Region<N>, width: usize, components: usize) -> Self {
         let memory = interior.grow(width as i64);
         let (stride, volume) = stride_and_plane(&memory, size_of::<T>());
-        Block { id, interior, memory, stride, components, is_streamed: false, store: Vec::new(), lead: 0 }
+        Patch { interior, memory, stride, components, is_streamed: false, store: Vec::new(), lead: 0 }
             .with_memory(volume * components)
     }
 
-    /// The same block with zeroed memory.
+    /// The same patch with zeroed memory.
     fn with_memory(mut self, length: usize) -> Self {
         let line = LINE / size_of::<T>();
         // What is zeroed here is not touched: its pages will lie where the threads are that write them.
         self.store = vec![T::default(); length + line];
+        prefer_huge_pages(&mut self.store);
         let width = (self.interior.lower[0] - self.memory.lower[0]) as usize;
         let first = self.store.as_ptr().addr() / size_of::<T>() + width;
         self.lead = first.next_multiple_of(line) - first;
         self
     }
 
-    /// The block's place on the curve.
-    pub fn id(&self) -> BlockId {
-        self.id
-    }
-
-    /// The cells that the block owns.
+    /// The cells that the patch owns.
     pub fn interior(&self) -> Region<N> {
         self.interior
     }
@@ -97,7 +92,7 @@ impl<T: Scalar, const N: usize> Block<T, N> {
         self.stride[N - 1] * self.memory.extent()[N - 1]
     }
 
-    /// The same block, over which sweeps write past the caches.
+    /// The same patch, over which sweeps write past the caches.
     pub(super) fn streamed(mut self) -> Self {
         self.is_streamed = true;
         self
@@ -111,10 +106,10 @@ impl<T: Scalar, const N: usize> Block<T, N> {
     /// The position of a cell's first component in the memory.
     ///
     /// # Panics
-    /// If the block has no memory for the cell.
+    /// If the patch has no memory for the cell.
     #[inline]
     pub fn position(&self, cell: Cell<N>) -> usize {
-        assert!(self.memory.contains(cell), "cell {cell:?} is outside of the block's memory {:?}", self.memory);
+        assert!(self.memory.contains(cell), "cell {cell:?} is outside of the patch's memory {:?}", self.memory);
         (0..N).map(|a| (cell.0[a] - self.memory.lower[a]) as usize * self.stride[a]).sum()
     }
 
@@ -158,9 +153,9 @@ impl<T: Scalar, const N: usize> Block<T, N> {
     /// The rows along x of a region, as ranges of positions in one component's plane.
     ///
     /// # Panics
-    /// If the block has no memory for the region.
+    /// If the patch has no memory for the region.
     pub fn rows(&self, region: &Region<N>) -> impl Iterator<Item = std::ops::Range<usize>> + use<T, N> {
-        assert!(self.memory.encloses(region), "region {region:?} is outside of the block's memory {:?}", self.memory);
+        assert!(self.memory.encloses(region), "region {region:?} is outside of the patch's memory {:?}", self.memory);
         let (lower, stride, length) = (self.memory.lower, self.stride, region.extent()[0]);
         region.rows().map(move |row| {
             let start: usize = (0..N).map(|a| (row.0[a] - lower[a]) as usize * stride[a]).sum();
@@ -171,7 +166,7 @@ impl<T: Scalar, const N: usize> Block<T, N> {
     /// What a cell holds.
     ///
     /// # Panics
-    /// If the block has no memory for the cell.
+    /// If the patch has no memory for the cell.
     pub fn get<S: Record<Scalar = T>>(&self, cell: Cell<N>) -> S {
         let (at, plane, data) = (self.position(cell), self.plane(), self.data());
         S::load(|c| data[at + c * plane])
@@ -180,7 +175,7 @@ impl<T: Scalar, const N: usize> Block<T, N> {
     /// Sets what a cell holds.
     ///
     /// # Panics
-    /// If the block has no memory for the cell.
+    /// If the patch has no memory for the cell.
     pub fn set<S: Record<Scalar = T>>(&mut self, cell: Cell<N>, value: S) {
         let (at, plane) = (self.position(cell), self.plane());
         let data = self.data_mut();
@@ -204,53 +199,68 @@ impl<T: Scalar, const N: usize> Block<T, N> {
     }
 }
 
-impl<T: Scalar, const N: usize> Clone for Block<T, N> {
+impl<T: Scalar, const N: usize> Clone for Patch<T, N> {
     fn clone(&self) -> Self {
-        let Block { id, interior, memory, stride, components, is_streamed, .. } = *self;
+        let Patch { interior, memory, stride, components, is_streamed, .. } = *self;
         // Another memory begins elsewhere within a cache line.
-        let mut copy = Block { id, interior, memory, stride, components, is_streamed, store: Vec::new(), lead: 0 }
+        let mut copy = Patch { interior, memory, stride, components, is_streamed, store: Vec::new(), lead: 0 }
             .with_memory(self.data().len());
         copy.data_mut().copy_from_slice(self.data());
         copy
     }
 }
 
-/// The blocks of one rank, along the curve, all with ghosts of the same width.
+/// The cells of one rank, in patches that all have ghosts of the same width.
 #[derive(Debug)]
 pub struct Field<T, const N: usize> {
-    blocks: Vec<Block<T, N>>,
+    patches: Vec<Patch<T, N>>,
+    places: Patches<N>,
     width: usize,
     components: usize,
 }
 
 impl<T: Scalar, const N: usize> Clone for Field<T, N> {
     fn clone(&self) -> Self {
-        Field { blocks: self.blocks.clone(), ..*self }
+        Field { patches: self.patches.clone(), places: self.places.clone(), ..*self }
     }
 }
 
 impl<T: Scalar, const N: usize> Field<T, N> {
-    /// Zeroed blocks for one rank.
+    /// Zeroed memory for one rank.
     pub fn new(tiling: &Tiling<N>, partition: &Partition, rank: usize, width: usize, components: usize) -> Self {
-        let blocks = partition.blocks(rank).map(|id| Block::new(id, tiling.region(id), width, components));
-        let mut field = Field { blocks: blocks.collect(), width, components };
+        let places = Patches::new(tiling, partition, rank);
+        let patches = places.regions().iter().map(|&region| Patch::new(region, width, components)).collect();
+        let mut field = Field { patches, places, width, components };
         if field.bytes() >= STREAMED_FROM {
-            field.blocks = field.blocks.into_iter().map(Block::streamed).collect();
+            field.patches = field.patches.into_iter().map(Patch::streamed).collect();
         }
         field
     }
 
-    /// The blocks along the curve; none on a spare rank.
-    pub fn blocks(&self) -> &[Block<T, N>] {
-        &self.blocks
+    /// The patches; none on a spare rank.
+    pub fn patches(&self) -> &[Patch<T, N>] {
+        &self.patches
     }
 
-    /// The blocks along the curve, to be changed.
-    pub fn blocks_mut(&mut self) -> &mut [Block<T, N>] {
-        &mut self.blocks
+    /// The patches, to be changed.
+    pub fn patches_mut(&mut self) -> &mut [Patch<T, N>] {
+        &mut self.patches
     }
 
-    /// How many ghosts there are on every side of a block.
+    /// The blocks along the curve whose cells are here; none on a spare rank.
+    pub fn blocks(&self) -> impl ExactSizeIterator<Item = BlockId> + use<T, N> {
+        self.places.blocks()
+    }
+
+    /// The place of the patch that has a block.
+    ///
+    /// # Panics
+    /// If the block is not here.
+    pub fn place_of(&self, id: BlockId) -> usize {
+        self.places.of(id)
+    }
+
+    /// How many ghosts there are on every side of a patch.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -262,22 +272,22 @@ impl<T: Scalar, const N: usize> Field<T, N> {
 
     /// The number of cells that the rank owns.
     pub fn volume(&self) -> usize {
-        self.blocks.iter().map(|block| block.interior().volume()).sum()
+        self.patches.iter().map(|patch| patch.interior().volume()).sum()
     }
 
-    /// The bytes that the blocks take up, ghosts included.
+    /// The bytes that the patches take up, ghosts included.
     pub fn bytes(&self) -> usize {
-        self.blocks.iter().map(|block| std::mem::size_of_val(block.data())).sum()
+        self.patches.iter().map(|patch| std::mem::size_of_val(patch.data())).sum()
     }
 
     /// A fingerprint of the interiors: the sum, modulo 2^64, of a hash of each number and its place in the domain.
     ///
-    /// The sum over all ranks is the same for any blocks and ranks, and differs if any bit of the state differs.
+    /// The sum over all ranks is the same for any patches and ranks, and differs if any bit of the state differs.
     pub fn fingerprint(&self, tiling: &Tiling<N>) -> u64 {
         let mut sum = 0u64;
-        for block in &self.blocks {
-            let (interior, plane, data) = (block.interior(), block.plane(), block.data());
-            for (row, range) in interior.rows().zip(block.rows(&interior)) {
+        for patch in &self.patches {
+            let (interior, plane, data) = (patch.interior(), patch.plane(), patch.data());
+            for (row, range) in interior.rows().zip(patch.rows(&interior)) {
                 let first = tiling.grid().number(row) as u64;
                 for component in 0..self.components {
                     let salt = crate::grid::random::mix(component as u64);
@@ -303,9 +313,9 @@ mod tests {
         let tiling = Tiling::new(grid, shape).unwrap();
         let partition = Partition::by_cost(&vec![1.0; tiling.len()], ranks);
         let mut field = Field::new(&tiling, &partition, rank, 2, 1);
-        for block in field.blocks_mut() {
-            for cell in block.interior().cells() {
-                block.set(cell, (cell.0[0] + 100 * cell.0[1]) as f64);
+        for patch in field.patches_mut() {
+            for cell in patch.interior().cells() {
+                patch.set(cell, (cell.0[0] + 100 * cell.0[1]) as f64);
             }
         }
         (tiling, field)
@@ -314,27 +324,27 @@ mod tests {
     #[test]
     fn arrays_are_indexed_z_y_x() {
         let (_, field) = field([7, 5], 1, 0);
-        let block = &field.blocks()[0];
-        assert_eq!(block.array(0).shape(), [9, 11]);
-        assert_eq!(block.interior_array(0).shape(), [5, 7]);
-        assert_eq!(block.interior_array(0)[[4, 6]], 406.0);
-        assert_eq!(block.array(0)[[2, 3]], 1.0);
-        assert_eq!(block.get::<f64>(Cell([3, 2])), 203.0);
+        let patch = &field.patches()[0];
+        assert_eq!(patch.array(0).shape(), [9, 11]);
+        assert_eq!(patch.interior_array(0).shape(), [5, 7]);
+        assert_eq!(patch.interior_array(0)[[4, 6]], 406.0);
+        assert_eq!(patch.array(0)[[2, 3]], 1.0);
+        assert_eq!(patch.get::<f64>(Cell([3, 2])), 203.0);
     }
 
     #[test]
     fn a_block_without_ghosts_is_all_interior() {
-        let mut block = Block::<f64, 2>::new(BlockId(0), Region::new([2, 1], [5, 3]), 0, 1);
-        block.interior_array_mut(0).fill(1.0);
-        assert_eq!(block.interior_array(0).shape(), [2, 3]);
-        assert_eq!(block.data(), [1.0; 6]);
+        let mut patch = Patch::<f64, 2>::new(Region::new([2, 1], [5, 3]), 0, 1);
+        patch.interior_array_mut(0).fill(1.0);
+        assert_eq!(patch.interior_array(0).shape(), [2, 3]);
+        assert_eq!(patch.data(), [1.0; 6]);
     }
 
     #[test]
     fn rows_are_contiguous_in_memory() {
         let (_, field) = field([7, 5], 1, 0);
-        let block = &field.blocks()[0];
-        let rows: Vec<_> = block.rows(&Region::new([1, 1], [3, 3])).map(|r| block.data()[r].to_vec()).collect();
+        let patch = &field.patches()[0];
+        let rows: Vec<_> = patch.rows(&Region::new([1, 1], [3, 3])).map(|r| patch.data()[r].to_vec()).collect();
         assert_eq!(rows, [[101.0, 102.0], [201.0, 202.0]]);
     }
 
@@ -357,14 +367,14 @@ mod tests {
     fn the_fingerprint_notices_one_bit_and_a_swap() {
         let (tiling, mut field) = field([7, 5], 1, 0);
         let expected = field.fingerprint(&tiling);
-        let block = &mut field.blocks_mut()[0];
-        let (a, b) = (block.get::<f64>(Cell([0, 0])), block.get::<f64>(Cell([1, 0])));
-        block.set(Cell([0, 0]), b);
-        block.set(Cell([1, 0]), a);
+        let patch = &mut field.patches_mut()[0];
+        let (a, b) = (patch.get::<f64>(Cell([0, 0])), patch.get::<f64>(Cell([1, 0])));
+        patch.set(Cell([0, 0]), b);
+        patch.set(Cell([1, 0]), a);
         assert_ne!(field.fingerprint(&tiling), expected);
-        let block = &mut field.blocks_mut()[0];
-        block.set(Cell([0, 0]), -a);
-        block.set(Cell([1, 0]), b);
+        let patch = &mut field.patches_mut()[0];
+        patch.set(Cell([0, 0]), -a);
+        patch.set(Cell([1, 0]), b);
         assert_ne!(field.fingerprint(&tiling), expected, "0 and -0 differ in a bit");
     }
 }
