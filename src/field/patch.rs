@@ -18,8 +18,6 @@ pub struct Patch<T, const N: usize> {
     components: usize,
     /// Whether sweeps write past the caches, since what they write is not read before it would have left them.
     is_streamed: bool,
-    /// Whether rows go once round a periodic domain.
-    wraps: bool,
     /// The numbers, from `lead` on.
     store: Vec<T>,
     lead: usize,
@@ -53,7 +51,7 @@ impl<T: Scalar, const N: usize> Patch<T, N> {
     pub fn new(interior: Region<N>, width: usize, components: usize) -> Self {
         let memory = interior.grow(width as i64);
         let (stride, volume) = stride_and_plane(&memory, size_of::<T>());
-        Patch { interior, memory, stride, components, is_streamed: false, wraps: false, store: Vec::new(), lead: 0 }
+        Patch { interior, memory, stride, components, is_streamed: false, store: Vec::new(), lead: 0 }
             .with_memory(volume * components)
     }
 
@@ -103,12 +101,6 @@ impl<T: Scalar, const N: usize> Patch<T, N> {
     /// Whether sweeps write past the caches.
     pub(crate) fn is_streamed(&self) -> bool {
         self.is_streamed
-    }
-
-    /// How wide the ghosts are at the end of a row that goes once round a periodic domain: a sweep over the whole row sets
-    /// them, too. Nothing, if rows do not.
-    pub(super) fn wraps(&self) -> usize {
-        if self.wraps { (self.interior.lower[0] - self.memory.lower[0]) as usize } else { 0 }
     }
 
     /// The position of a cell's first component in the memory.
@@ -209,9 +201,9 @@ impl<T: Scalar, const N: usize> Patch<T, N> {
 
 impl<T: Scalar, const N: usize> Clone for Patch<T, N> {
     fn clone(&self) -> Self {
-        let Patch { interior, memory, stride, components, is_streamed, wraps, .. } = *self;
+        let Patch { interior, memory, stride, components, is_streamed, .. } = *self;
         // Another memory begins elsewhere within a cache line.
-        let mut copy = Patch { interior, memory, stride, components, is_streamed, wraps, store: Vec::new(), lead: 0 }
+        let mut copy = Patch { interior, memory, stride, components, is_streamed, store: Vec::new(), lead: 0 }
             .with_memory(self.data().len());
         copy.data_mut().copy_from_slice(self.data());
         copy
@@ -237,11 +229,7 @@ impl<T: Scalar, const N: usize> Field<T, N> {
     /// Zeroed memory for one rank.
     pub fn new(tiling: &Tiling<N>, partition: &Partition, rank: usize, width: usize, components: usize) -> Self {
         let places = Patches::new(tiling, partition, rank);
-        let patch = |&region: &Region<N>| Patch {
-            wraps: tiling.wraps(&region, width),
-            ..Patch::new(region, width, components)
-        };
-        let patches = places.regions().iter().map(patch).collect();
+        let patches = places.regions().iter().map(|&region| Patch::new(region, width, components)).collect();
         let mut field = Field { patches, places, width, components };
         if field.bytes() >= STREAMED_FROM {
             field.patches = field.patches.into_iter().map(Patch::streamed).collect();

@@ -178,8 +178,6 @@ pub(super) struct Bounds<const N: usize> {
     reach: usize,
     /// Whether what is computed is written past the caches.
     streams: bool,
-    /// How many ghosts at each end of a row are set to what is computed at the other end.
-    wraps: usize,
     /// From a cell of the region to the one that it is an image of.
     shift: Offset<N>,
     lower: [f64; N],
@@ -242,7 +240,6 @@ impl<const N: usize> Bounds<N> {
             out: Shape::of(out),
             reach,
             streams: out.is_streamed(),
-            wraps: if whole_rows(out, region) { out.wraps() } else { 0 },
             shift,
             lower: grid.lower().0,
             spacing: grid.spacing().0,
@@ -296,7 +293,7 @@ impl<const N: usize> Bounds<N> {
         kernel: &F,
         observe: &mut impl Observe<S>,
     ) {
-        if self.region.extent()[0] >= LANES && S::COMPONENTS <= MOST_COMPONENTS && self.wraps <= LANES {
+        if self.region.extent()[0] >= LANES && S::COMPONENTS <= MOST_COMPONENTS {
             run_rows::<S, C, N, OLD, _, _>(self, reads, out, kernel, observe);
         } else {
             run_cells::<S, C, N, OLD, _, _>(self, reads, out, kernel, observe);
@@ -354,12 +351,6 @@ impl<const N: usize> Row<N> {
     }
 }
 
-/// Whether a region has the interior cells of its rows, and no ghosts beside them.
-fn whole_rows<T: Scalar, const N: usize>(patch: &Patch<T, N>, region: &Region<N>) -> bool {
-    let interior = patch.interior();
-    (region.lower[0], region.upper[0]) == (interior.lower[0], interior.upper[0])
-}
-
 /// Whether a patch has a place for each cell of its memory region, with neighbours along x next to each other.
 fn is_whole<T: Scalar, const N: usize>(patch: &Patch<T, N>) -> bool {
     let (stride, extent, plane) = (patch.stride(), patch.memory().extent(), patch.plane());
@@ -390,7 +381,7 @@ fn run_rows<
 ) {
     let Bounds { region, source: from, out: to, .. } = *bounds;
     let length = region.extent()[0];
-    let (streams, wraps) = (bounds.streams && OLD != IN_PLACE, bounds.wraps);
+    let streams = bounds.streams && OLD != IN_PLACE;
     let line = LINE / size_of::<S::Scalar>();
     each_row(&region, |first| {
         let row = Row::of(bounds, first);
@@ -426,13 +417,6 @@ fn run_rows<
                     into[skip..].copy_from_slice(&values[skip..]);
                 } else if !streams || !stream(into, values) {
                     into.copy_from_slice(values);
-                }
-                // Here they are at hand; a pass over the ends of all rows took a fifth of a sweep's time (measured).
-                if start == 0 {
-                    out[first + length..][..wraps].copy_from_slice(&values[..wraps]);
-                }
-                if start + LANES == length {
-                    out[row.to - wraps + component * to.plane..][..wraps].copy_from_slice(&values[LANES - wraps..]);
                 }
             }
             if skip > 0 {
@@ -475,11 +459,6 @@ fn run_cells<
                 unsafe { *out.get_unchecked_mut(row.to + i + component * bounds.out.plane) = x }
             });
             observe.see(1, |_| value);
-        }
-        for start in (0..S::COMPONENTS).map(|component| row.to + component * bounds.out.plane) {
-            let ends = &mut out[start - bounds.wraps..start + length + bounds.wraps];
-            ends.copy_within(length..length + bounds.wraps, 0);
-            ends.copy_within(bounds.wraps..2 * bounds.wraps, length + bounds.wraps);
         }
     });
 }

@@ -185,13 +185,6 @@ impl<const N: usize> Tiling<N> {
         Region::new(first, past).cells().map(|block| self.id_at(block.0.map(|b| b as u32))).collect()
     }
 
-    /// Whether the rows of a box of blocks go once round a periodic domain, so that ghosts `width` cells deep at the ends of a
-    /// row have their values in the same row.
-    pub fn wraps(&self, interior: &Region<N>, width: usize) -> bool {
-        let cells = self.grid.cells()[0];
-        self.grid.periodic()[0] && interior.extent()[0] == cells && width <= cells
-    }
-
     /// The ghosts round a box of blocks, `width` cells deep on every side, cut into pieces that each lie in one block.
     ///
     /// Ghosts beyond a boundary that is not periodic are in no piece. The pieces do not overlap; their order is fixed.

@@ -10,6 +10,7 @@ use super::{Copy, Message, Plan};
 use crate::comm::{Communicator, Meter};
 use crate::error::{Error, Kind, Result};
 use crate::field::{Field, Patch, Scalar};
+use crate::grid::Region;
 use crate::rundir::{Part, Spoil};
 use crate::sys::mpi::{Messages, Transport};
 
@@ -118,8 +119,8 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
         Ok(())
     }
 
-    /// As [`start`](Self::start), but where [rows wrap](Plan::wraps), their ends are left to the caller: they may be in place
-    /// since a sweep wrote the rows, or else [`wrap_rows`] fills them.
+    /// As [`start`](Self::start), but where [rows wrap](Plan::wraps), their ends are left to the caller, who calls
+    /// [`wrap_rows`] when rows are in the cache anyway.
     ///
     /// # Collective
     ///
@@ -279,10 +280,10 @@ pub(super) fn unpack<T: Scalar, const N: usize>(message: &Message<N>, patches: &
     }
 }
 
-/// Fills the ghosts at the ends of a patch's rows, which go once round a periodic domain: of its interior's rows, and of so
-/// many beside them.
-pub(crate) fn wrap_rows<T: Scalar, const N: usize>(patch: &mut Patch<T, N>, beside: usize, width: usize) {
-    let mut rows = patch.interior().grow(beside as i64);
+/// Fills the ghosts at the ends of some rows of a patch, whose rows go once round a periodic domain: of those of its interior
+/// that lie in `part`.
+pub(crate) fn wrap_rows<T: Scalar, const N: usize>(patch: &mut Patch<T, N>, part: &Region<N>, width: usize) {
+    let mut rows = part.intersect(&patch.interior());
     (rows.lower[0], rows.upper[0]) = (patch.interior().lower[0], patch.interior().upper[0]);
     let (length, volume, rows) = (rows.extent()[0], patch.plane(), Rows::new(patch, &rows));
     for plane in patch.data_mut().chunks_exact_mut(volume) {
@@ -304,7 +305,7 @@ pub(super) fn copy_within_rank<T: Scalar, const N: usize>(plan: &Plan<N>, patche
 
 fn wrap_all_rows<T: Scalar, const N: usize>(plan: &Plan<N>, patches: &mut [Patch<T, N>]) {
     for (_, patch) in patches.iter_mut().enumerate().filter(|(place, _)| plan.wraps(*place)) {
-        wrap_rows(patch, 0, plan.width());
+        wrap_rows(patch, &patch.interior(), plan.width());
     }
 }
 

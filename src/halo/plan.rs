@@ -67,13 +67,12 @@ impl<const N: usize> Plan<N> {
         let mut copies = Vec::new();
         let mut receives = BTreeMap::<usize, Vec<Piece<N>>>::new();
         let mut waits = vec![false; own.regions().len()];
-        let wraps: Vec<_> = own.regions().iter().map(|interior| tiling.wraps(interior, width)).collect();
+        let mut wraps = waits.clone();
         for (to, interior) in own.regions().iter().enumerate() {
             for Ghosts { rank: from, patch, region, shift } in ghosts(tiling, partition, &near, interior, width) {
-                if from == rank && patch == to && wraps[to] && shift.0[1..].iter().all(|&across| across == 0) {
-                    continue;
-                }
-                if from == rank {
+                if from == rank && patch == to && is_wrap(tiling, interior, shift, width) {
+                    wraps[to] = true;
+                } else if from == rank {
                     copies.push(Copy { from: patch, to, region, shift });
                 } else {
                     receives.entry(from).or_default().push(Piece { patch: to, region });
@@ -140,6 +139,15 @@ impl<const N: usize> Plan<N> {
     pub fn cells_sent(&self) -> usize {
         self.sends.iter().map(Message::cells).sum()
     }
+}
+
+/// Whether a shift leads from the end of a patch's rows to their other end.
+fn is_wrap<const N: usize>(tiling: &Tiling<N>, interior: &Region<N>, shift: Offset<N>, width: usize) -> bool {
+    let cells = tiling.grid().cells()[0];
+    interior.extent()[0] == cells
+        && width <= cells
+        && shift.0[0].unsigned_abs() == cells
+        && shift.0[1..].iter().all(|&along| along == 0)
 }
 
 /// Ghosts of a patch whose values lie in one patch of some rank.

@@ -33,8 +33,6 @@ pub struct Evolution<P: Physics<N>, const N: usize> {
     /// Buffer 0 is the state, which lives in the domain between steps.
     buffers: Vec<Field<ScalarOf<P, N>, N>>,
     valid: Vec<usize>,
-    /// For each buffer whether the ghosts at the ends of rows that go once round a periodic domain are in place.
-    wrapped: Vec<bool>,
     own: Vec<Own<N>>,
     /// How many steps it has made.
     steps: u64,
@@ -76,7 +74,6 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             asks_timescale: matches!(case.time.step, StepSize::Cfl(_)),
             buffers: Vec::new(),
             valid: Vec::new(),
-            wrapped: Vec::new(),
             own: Vec::new(),
             steps: 0,
             seen: None,
@@ -92,11 +89,9 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             domain.exchange.start_but_rows(&mut self.buffers[stage.source])?;
             self.valid[stage.source] = self.buffers[stage.source].width();
         }
-        let (wrapped, valid) = (self.wrapped[stage.source], self.valid[stage.source]);
         let kept = if stage.old == stage.source { usize::MAX } else { self.valid[stage.old] };
         let depth = (self.valid[stage.source] - reach).min(kept);
-        let work =
-            Work { stage, reach, depth, when: [step.time, step.dt], last, measures: self.measures(), wrapped, valid };
+        let work = Work { stage, reach, depth, when: [step.time, step.dt], last, measures: self.measures() };
         step.show(Activity::Sweep);
         let mut seen = self.sweep_patches(domain, &work, if exchanges { Part::Ready } else { Part::All });
         if exchanges {
@@ -106,8 +101,6 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             seen = seen.and(self.sweep_patches(domain, &work, Part::Waiting));
         }
         self.valid[stage.out] = depth;
-        self.wrapped[stage.source] = true;
-        self.wrapped[stage.out] = P::WRAPS && !work.measures;
         Ok(seen)
     }
 
@@ -119,24 +112,24 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
         let (physics, grid, width) = (&*physics, tiling.grid(), self.needs.width());
         let each = |own: &mut Own<N>, source: &mut Patch<_, N>, old: Old<'_, _, N>, out: &mut Patch<_, N>| {
             let interior = source.interior();
-            let mut asked = clip(&interior.grow(work.depth as i64), grid);
-            if own.wraps {
-                // Beyond the ends of a row lies the same row.
-                (asked.lower[0], asked.upper[0]) = (interior.lower[0], interior.upper[0]);
-            }
+            let asked = clip(&interior.grow(work.depth as i64), grid);
             let regions = match (part, &own.cores[order as usize]) {
                 (Part::Waiting, None) => return Seen::NOTHING,
                 (Part::Waiting, Some(core)) => asked.without(core),
                 (Part::Ready, Some(core)) => Parts::one(*core),
                 (Part::Ready, None) | (Part::All, _) => Parts::one(asked),
             };
-            if own.wraps && !work.wrapped && !matches!(part, Part::Waiting) {
-                wrap_rows(source, work.valid, width);
+            // Ghosts at the ends of rows are filled when the rows come to the cache, unless somebody reads them before.
+            let wraps = own.wraps && !matches!(part, Part::All);
+            let reads_ahead =
+                work.measures || !grid.region().encloses(&across_rows(&interior, work.depth + work.reach));
+            if wraps && reads_ahead {
+                wrap_rows(source, &interior, width);
             }
             fill_boundaries(boundaries, grid, components, source, work.depth + work.reach);
             let mut guard = Guard::new(physics, grid, *asks_timescale);
-            let pass = Pass::new(work.stage, grid, work.when, source, old);
-            let mut sweep = |region: &Region<N>| {
+            let mut sweep = |source: &Patch<_, N>, region: &Region<N>| {
+                let pass = Pass::new(work.stage, grid, work.when, source, old);
                 if pass.by == 0.0 {
                     pass.combine(out, region);
                 } else {
@@ -147,12 +140,21 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
                 if work.measures {
                     for ((_, block), spent) in own.blocks.iter().zip(&mut own.spent) {
                         let start = Instant::now();
-                        sweep(&with_ghosts(block, &interior, work.depth).intersect(&region));
+                        sweep(source, &with_ghosts(block, &interior, work.depth).intersect(&region));
                         *spent += start.elapsed().as_secs_f64();
                     }
                     continue;
                 }
-                tiles(region, physics.tile(order, region.extent())).for_each(|tile| sweep(&tile));
+                for tile in tiles(region, physics.tile(order, region.extent())) {
+                    if wraps && !reads_ahead {
+                        for (slab, read) in slabs(tile, work.reach) {
+                            wrap_rows(source, &read, width);
+                            sweep(source, &slab);
+                        }
+                    } else {
+                        sweep(source, &tile);
+                    }
+                }
             }
             guard.seen()
         };
@@ -182,7 +184,6 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
         }
         self.buffers.swap(0, result);
         self.valid.swap(0, result);
-        self.wrapped.swap(0, result);
         Ok(())
     }
 
@@ -241,7 +242,6 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
         // One at a time: for a moment too many, they would not fit where they do.
         self.buffers = std::iter::once(empty).chain((1..self.stages.buffers).map(|_| domain.state().clone())).collect();
         self.valid = vec![0; self.stages.buffers];
-        self.wrapped = vec![false; self.stages.buffers];
         Ok(())
     }
 
@@ -318,9 +318,6 @@ struct Work<'a> {
     last: bool,
     /// Whether each block's time is taken.
     measures: bool,
-    /// Whether the source has in place what lies beyond the ends of its rows, and how deep its other ghosts are valid.
-    wrapped: bool,
-    valid: usize,
 }
 
 /// A block and, at the faces of its patch, the ghosts up to a depth.
@@ -330,6 +327,31 @@ fn with_ghosts<const N: usize>(block: &Region<N>, patch: &Region<N>, depth: usiz
         std::array::from_fn(|a| reach(block.lower[a], patch.lower[a], -(depth as i64))),
         std::array::from_fn(|a| reach(block.upper[a], patch.upper[a], depth as i64)),
     )
+}
+
+/// A region with the ghosts beside its rows, but none at their ends.
+fn across_rows<const N: usize>(interior: &Region<N>, depth: usize) -> Region<N> {
+    let mut region = interior.grow(depth as i64);
+    (region.lower[0], region.upper[0]) = (interior.lower[0], interior.upper[0]);
+    region
+}
+
+/// How many layers are swept at a time where the ends of their rows are filled before.
+const SLAB: usize = 16;
+
+/// A tile in slabs of some layers, from the lowest on; and for each what it reads that no slab before it has read.
+fn slabs<const N: usize>(tile: Region<N>, reach: usize) -> impl Iterator<Item = (Region<N>, Region<N>)> {
+    let (last, reach) = (N - 1, reach as i64);
+    (tile.lower[last]..tile.upper[last]).step_by(SLAB).map(move |first| {
+        let (mut slab, mut read) = (tile, tile.grow(reach));
+        slab.lower[last] = first;
+        slab.upper[last] = tile.upper[last].min(first + SLAB as i64);
+        read.upper[last] = slab.upper[last] + reach;
+        if first > tile.lower[last] {
+            read.lower[last] = first + reach;
+        }
+        (slab, read)
+    })
 }
 
 /// A region in tiles of at most so many cells along x and, if it has layers, along y; as equal as can be.

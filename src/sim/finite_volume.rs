@@ -54,7 +54,6 @@ impl<L> FiniteVolume<L> {
 
 impl<L: ConservationLaw<N>, const N: usize> Physics<N> for FiniteVolume<L> {
     type State = L::State;
-    const WRAPS: bool = false;
 
     fn components() -> Vec<Component> {
         L::components()

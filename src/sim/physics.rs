@@ -19,9 +19,6 @@ pub trait Physics<const N: usize>: Send + Sync + 'static {
     /// What a cell holds.
     type State: Record;
 
-    /// Whether a sweep sets the ghosts at the ends of rows that go once round a periodic domain.
-    const WRAPS: bool;
-
     /// The names and units of the state's components.
     fn components() -> Vec<Component>;
 
@@ -134,7 +131,6 @@ pub struct Pointwise<M>(pub M);
 
 impl<M: Model<N>, const N: usize> Physics<N> for Pointwise<M> {
     type State = M::State;
-    const WRAPS: bool = true;
 
     fn components() -> Vec<Component> {
         M::components()
