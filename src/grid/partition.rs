@@ -14,8 +14,8 @@ use super::BlockId;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
     cuts: Cuts,
-    /// Into how many shares a rank's blocks can be cut for its threads.
-    shares: u32,
+    /// How many threads share a rank's blocks.
+    threads: u32,
 }
 
 /// Where the curve is cut: rank r owns the blocks from cut r, included, to cut r + 1, excluded.
@@ -70,22 +70,20 @@ impl Partition {
     }
 
     fn of(cuts: Cuts) -> Self {
-        Partition { cuts, shares: 1 }
+        Partition { cuts, threads: 1 }
     }
 
     /// The same cut for ranks of so many threads: each rank's [`Patches`](super::Patches) become so small that the threads
-    /// can share them evenly. With more threads than blocks, each block is a patch.
+    /// can share them. With more threads than blocks, each block is a patch.
     #[must_use]
     pub fn for_threads(mut self, threads: usize) -> Self {
-        // Two for each, so that a thread that is held up can be helped.
-        let shares = if threads > 1 { threads.saturating_mul(2) } else { 1 };
-        self.shares = u32::try_from(shares).unwrap_or(u32::MAX);
+        self.threads = u32::try_from(threads).unwrap_or(u32::MAX);
         self
     }
 
-    /// Into how many equal shares a rank's blocks can be cut.
-    pub(super) fn shares(&self) -> usize {
-        self.shares as usize
+    /// How many threads share a rank's blocks.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads as usize
     }
 
     /// The number of ranks.

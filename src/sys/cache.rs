@@ -5,18 +5,33 @@ use std::sync::OnceLock;
 /// The bytes of a cache line.
 pub(crate) const LINE: usize = 64;
 
-/// The bytes of the cache that a core has to itself, as far as the system tells: the unified one nearest to it.
+/// The bytes of the cache that a core has to itself, as far as the system tells.
 pub(crate) fn core_cache() -> usize {
     static SIZE: OnceLock<usize> = OnceLock::new();
-    *SIZE.get_or_init(|| {
-        let told = std::fs::read_to_string("/sys/devices/system/cpu/cpu0/cache/index2/size").ok();
-        let kibibytes = told.and_then(|told| told.trim().strip_suffix('K')?.parse::<usize>().ok());
-        kibibytes.map_or(MODEST_CACHE, |kibibytes| (kibibytes << 10).max(MODEST_CACHE / 4))
-    })
+    *SIZE.get_or_init(|| share_of("index2").unwrap_or(1 << 20))
 }
 
-/// What the cache of a core is taken to be where nobody tells.
-const MODEST_CACHE: usize = 1 << 20;
+/// The bytes that a core has of the last cache, which it shares with others that are as busy.
+pub(crate) fn shared_cache() -> usize {
+    static SIZE: OnceLock<usize> = OnceLock::new();
+    *SIZE.get_or_init(|| share_of("index3").unwrap_or(2 << 20))
+}
+
+/// The bytes of a cache of the first processor, divided by the processors that share it.
+fn share_of(cache: &str) -> Option<usize> {
+    let read = |name| std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/{cache}/{name}")).ok();
+    let size = read("size")?.trim().strip_suffix('K')?.parse::<usize>().ok()? << 10;
+    Some(size / count(read("shared_cpu_list")?.trim())?)
+}
+
+/// How many numbers a list like `0-3,8` has.
+fn count(list: &str) -> Option<usize> {
+    let stretch = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(last.parse::<usize>().ok()?.checked_sub(first.parse().ok()?)? + 1)
+    };
+    list.split(',').map(stretch).sum()
+}
 
 /// Asks for huge pages where a whole number of them lies in memory that has not been touched yet: a sweep that walks through
 /// many layers at once needs an entry of the table of pages for each, and a core knows few of them by heart.
@@ -82,5 +97,38 @@ pub(crate) fn finish_streams() {
     // SAFETY: a fence touches no memory.
     unsafe {
         std::arch::x86_64::_mm_sfence();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_processors_are_counted() {
+        assert_eq!([count("0"), count("0-7"), count("0-3,8,64-67")], [Some(1), Some(8), Some(9)]);
+        assert_eq!([count(""), count("3-1"), count("a-b")], [None; 3]);
+    }
+
+    #[test]
+    fn a_core_has_caches_of_a_size_that_can_be() {
+        let sane = 1 << 14..1 << 32;
+        assert!(sane.contains(&core_cache()) && sane.contains(&shared_cache()));
+    }
+
+    #[test]
+    fn what_fills_whole_lines_is_written_past_the_caches_and_nothing_else() {
+        let mut room = vec![0u64; 32];
+        let first = room.as_ptr().addr().next_multiple_of(LINE) - room.as_ptr().addr();
+        let first = first / size_of::<u64>();
+        let from: Vec<u64> = (0..16).collect();
+        let streamed = stream(&mut room[first..first + 16], &from);
+        finish_streams();
+        assert_eq!(streamed, cfg!(target_arch = "x86_64"));
+        assert!(!streamed || room[first..first + 16] == from);
+        assert!(!stream(&mut room[first + 1..first + 9], &from[..8]), "it does not begin with a line");
+        assert!(!stream(&mut room[first..first + 7], &from[..7]), "it does not end with one");
+        prefer_huge_pages(&mut room);
+        prefer_huge_pages(&mut vec![0u8; 3 * HUGE_PAGE]);
     }
 }
