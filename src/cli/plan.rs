@@ -12,7 +12,7 @@ use super::show;
 use crate::config::Source;
 use crate::error::Result;
 use crate::field::Record;
-use crate::grid::Partition;
+use crate::grid::{Partition, Patches};
 use crate::sim::{Layout, Program};
 
 /// Print how a case would be decomposed, and what it needs; nothing runs, and no MPI is needed.
@@ -53,6 +53,10 @@ struct Plan {
     components: Vec<String>,
     scalar: &'static str,
     buffers: usize,
+    sweeps_per_exchange: usize,
+    /// What a step moves to and from memory for each cell, if nothing stays in a cache from one sweep to the next.
+    bytes_a_cell_a_step: Option<usize>,
+    patches_a_rank: [usize; 2],
     ranks: usize,
     threads: usize,
     spare_ranks: usize,
@@ -89,6 +93,11 @@ pub(super) fn run<P: Program<N>, const N: usize>(args: &Args, source: &Source, m
         components: layout.components.iter().map(|component| component.name.clone()).collect(),
         scalar: P::State::kind().name(),
         buffers: layout.buffers,
+        sweeps_per_exchange: program.needs().sweeps,
+        bytes_a_cell_a_step: program
+            .traffic()
+            .map(|traffic| traffic.numbers * layout.components.len() * layout.scalar_bytes),
+        patches_a_rank: [least.patches, most.patches],
         ranks,
         threads: case.run.threads,
         spare_ranks: partition.spare_ranks().count(),
@@ -120,6 +129,7 @@ pub(super) fn run<P: Program<N>, const N: usize>(args: &Args, source: &Source, m
 #[derive(Debug, Clone, Copy)]
 struct Load {
     blocks: usize,
+    patches: usize,
     cells: usize,
     memory: u64,
     staging: u64,
@@ -132,6 +142,7 @@ impl Load {
         let halo = layout.halo_of(partition, rank);
         Load {
             blocks: partition.range(rank).len(),
+            patches: Patches::new(&layout.tiling, partition, rank).regions().len(),
             cells: partition.blocks(rank).map(|id| layout.tiling.region(id).volume()).sum(),
             memory: layout.bytes_of(partition, rank),
             staging: layout.staging_bytes_of(partition, rank),
@@ -143,6 +154,7 @@ impl Load {
     fn with(self, other: Self, int: fn(usize, usize) -> usize, bytes: fn(u64, u64) -> u64) -> Self {
         Load {
             blocks: int(self.blocks, other.blocks),
+            patches: int(self.patches, other.patches),
             cells: int(self.cells, other.cells),
             memory: bytes(self.memory, other.memory),
             staging: bytes(self.staging, other.staging),
@@ -183,7 +195,17 @@ fn describe(plan: &Plan) -> String {
         ("state", format!("{} of {}, {} copies", plan.components.join(", "), plan.scalar, plan.buffers)),
         ("blocks", format!("{} of {} cells, {} ghosts on every side", plan.blocks, by(&plan.block), plan.ghosts)),
         ("ranks", plan.ranks.to_string()),
-        ("blocks a rank", span(plan.blocks_a_rank.map(|n| n.to_string()))),
+        (
+            "blocks a rank",
+            format!(
+                "{}, which lie together in {}",
+                span(plan.blocks_a_rank.map(|n| n.to_string())),
+                match plan.patches_a_rank {
+                    [1, 1] => "one patch".into(),
+                    patches => format!("{} patches", span(patches.map(|n| n.to_string()))),
+                }
+            ),
+        ),
         ("cells a rank", span(plan.cells_a_rank.map(|n| n.to_string()))),
         ("imbalance", format!("{:.3} (largest load over mean load, if all cells cost the same)", plan.imbalance)),
         ("memory a rank", bytes(plan.memory_bytes_a_rank)),
@@ -202,6 +224,16 @@ fn describe(plan: &Plan) -> String {
         ),
         ("checkpoint", show::bytes(plan.checkpoint_bytes)),
     ];
+    if let Some(bytes) = plan.bytes_a_cell_a_step {
+        let rate = 1e3 / bytes as f64;
+        rows.push((
+            "limit",
+            format!("{bytes} bytes a cell in a step to and from memory: at most {rate:.1} million steps of a cell a second for each GB/s"),
+        ));
+    }
+    if plan.sweeps_per_exchange > 1 {
+        rows.push(("exchange", format!("one for {} sweeps", plan.sweeps_per_exchange)));
+    }
     if let Some((bytes, directory)) = &plan.local {
         let bytes = show::bytes(*bytes);
         rows.push(("on the nodes", format!("at most {bytes} in all, in {}", directory.display())));

@@ -151,6 +151,14 @@ pub trait Record: Copy + Send + Sync + PartialEq + std::fmt::Debug + 'static {
         bad
     }
 
+    /// 0 if every component is finite, else NaN.
+    #[inline(always)]
+    fn doubts(self) -> f64 {
+        let mut doubts = 0.0;
+        self.store(|_, x| doubts += x.doubt());
+        doubts
+    }
+
     /// Whether every component is finite.
     #[inline(always)]
     fn all_finite(self) -> bool {

@@ -73,6 +73,8 @@ pub trait Scalar:
     fn from_f64(value: f64) -> Self;
     /// Whether it is neither infinite nor NaN.
     fn is_finite(self) -> bool;
+    /// 0 if it is finite, else NaN: so that sums tell of many numbers whether all are, and vectors need not be compared.
+    fn doubt(self) -> f64;
     /// The bits, with zeros above them.
     fn to_bits64(self) -> u64;
 }
@@ -108,6 +110,10 @@ macro_rules! float {
             #[inline(always)]
             fn is_finite(self) -> bool {
                 self - self == 0.0
+            }
+            #[inline(always)]
+            fn doubt(self) -> f64 {
+                f64::from(self - self)
             }
             #[inline(always)]
             fn to_bits64(self) -> u64 {
@@ -148,6 +154,10 @@ macro_rules! integer {
                 true
             }
             #[inline(always)]
+            fn doubt(self) -> f64 {
+                0.0
+            }
+            #[inline(always)]
             fn to_bits64(self) -> u64 {
                 self as $unsigned as u64
             }
@@ -173,5 +183,16 @@ mod tests {
         assert_eq!(<u8 as Scalar>::from_f64(300.0), 255);
         assert_eq!(<i32 as Scalar>::from_f64(-2.5), -3);
         assert_eq!((-1i32).to_bits64(), 0xffff_ffff);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_doubted_whatever_it_is_added_to() {
+        for sound in [0.0, -0.0, 1.0, f64::MAX, f64::MIN_POSITIVE, -5e-324] {
+            assert!(sound.is_finite() && sound.doubt() == 0.0);
+        }
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert!((1.0.doubt() + bad.doubt() + 2.0.doubt()).is_nan() && (bad as f32).doubt().is_nan());
+        }
+        assert_eq!(i64::MIN.doubt(), 0.0);
     }
 }

@@ -125,6 +125,19 @@ impl<const N: usize> Region<N> {
         parts
     }
 
+    /// The region cut across its last axis into slabs of at most so many cells, or of a single layer; as equal as can be.
+    pub fn slabs(&self, most: usize) -> impl Iterator<Item = Self> + use<N> {
+        let (whole, last) = (*self, N - 1);
+        let layers = whole.extent()[last];
+        let count = whole.volume().div_ceil(most.max(1)).min(layers);
+        (0..count).map(move |slab| {
+            let at = |slab: usize| whole.lower[last] + (slab * layers / count) as i64;
+            let mut part = whole;
+            (part.lower[last], part.upper[last]) = (at(slab), at(slab + 1));
+            part
+        })
+    }
+
     /// The first cell of each row along x, rows in memory order (y faster than z).
     pub fn rows(&self) -> impl Iterator<Item = Cell<N>> + use<N> {
         let (lower, extent) = (self.lower, self.extent());
@@ -188,6 +201,19 @@ mod tests {
     fn an_empty_region_has_no_rows() {
         assert_eq!(Region::new([0, 0, 3], [4, 4, 3]).rows().count(), 0);
         assert_eq!(Region::new([2], [1]).volume(), 0);
+    }
+
+    #[test]
+    fn slabs_cover_a_region_once_and_are_no_larger_than_asked() {
+        let whole = Region::new([-1, 2, 3], [4, 5, 10]);
+        for (most, count) in [(usize::MAX, 1), (105, 1), (104, 2), (45, 3), (15, 7), (1, 7), (0, 7)] {
+            let slabs: Vec<_> = whole.slabs(most).collect();
+            assert_eq!(slabs.len(), count, "{most}");
+            assert!(slabs.iter().all(|slab| slab.volume() <= most.max(15)));
+            assert_eq!(slabs.iter().map(Region::volume).sum::<usize>(), whole.volume());
+            assert!(slabs.windows(2).all(|pair| pair[0].upper[2] == pair[1].lower[2]));
+        }
+        assert_eq!(Region::new([0, 0], [0, 5]).slabs(3).count(), 0);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::grid::{Axis, Boundaries, Boundary, Grid, Region, Side};
 /// Sets the ghosts of a patch, up to `depth` cells from its interior, that lie beyond outer faces of the domain.
 ///
 /// The axes come one after the other: x, then y, then z, each over what the axes before it have filled. So edges and
-/// corners are defined, and no value depends on how the domain is cut into patches. The ghosts within the domain must have
+/// corners are defined, and no value depends on how the domain is cut into blocks. The ghosts within the domain must have
 /// their values already (see [`Exchange`](super::Exchange)).
 ///
 /// Where the domain has fewer cells than the ghosts are deep, a mirror image continues in the other face's ghosts.

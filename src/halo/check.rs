@@ -35,7 +35,7 @@ pub fn check_exchange<T: Scalar, const N: usize>(
 }
 
 /// Checks a back end between all ranks: in one to three dimensions, with every mix of periodic axes, on small grids whose
-/// patches differ in size and of which some ranks may own none.
+/// blocks differ in size and of which some ranks may own none.
 ///
 /// # Collective
 ///
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::halo::exchange::copy_within_rank;
 
-    /// A domain of two patches on one rank, after an exchange.
+    /// A domain of two blocks on one rank, each a patch, after an exchange.
     fn exchanged<T: Scalar>(periodic: bool) -> (Code<2>, Field<T, 2>) {
         let grid = Grid::new([6, 4], Vector::ZERO, Vector([1.0; 2]), [periodic, false]).unwrap();
         let tiling = Tiling::new(grid, [3, 4]).unwrap();

@@ -58,7 +58,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
     /// Prepares the exchange of fields with so many components.
     ///
     /// # Collective
-    /// Also for ranks without patches.
+    /// Also for ranks without blocks.
     ///
     /// # Errors
     /// On all ranks, if one of them would exchange more than MPI can count; if MPI fails.
@@ -70,7 +70,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
     /// arrival: see [`take_fault`](Self::take_fault).
     ///
     /// # Collective
-    /// Also for ranks without patches; all must choose the same.
+    /// Also for ranks without blocks; all must choose the same.
     ///
     /// # Errors
     /// As [`new`](Self::new).

@@ -33,6 +33,8 @@ pub struct Guard<'a, P, const N: usize> {
     asks_timescale: bool,
     /// The smallest timescales, each of one of the values that are seen side by side: so the loop over them vectorises.
     least: [f64; LANES],
+    /// 0 as long as all values were finite, in the same lanes: a sum, since comparing takes a tenth of a sweep (measured).
+    doubt: [f64; LANES],
     sound: bool,
     dimension: PhantomData<[(); N]>,
 }
@@ -40,13 +42,14 @@ pub struct Guard<'a, P, const N: usize> {
 impl<'a, P: Physics<N>, const N: usize> Guard<'a, P, N> {
     /// A guard for some physics; it computes timescales only if the step depends on them.
     pub(super) fn new(physics: &'a P, grid: &Grid<N>, asks_timescale: bool) -> Self {
-        let (spacing, least) = (grid.spacing(), [f64::INFINITY; LANES]);
-        Guard { physics, spacing, asks_timescale, least, sound: true, dimension: PhantomData }
+        let (spacing, least, doubt) = (grid.spacing(), [f64::INFINITY; LANES], [0.0; LANES]);
+        Guard { physics, spacing, asks_timescale, least, doubt, sound: true, dimension: PhantomData }
     }
 
     /// What it has seen so far.
     pub(super) fn seen(&self) -> Seen {
-        Seen { timescale: self.least.into_iter().fold(f64::INFINITY, f64::min), sound: self.sound }
+        let finite = self.doubt.into_iter().all(|doubt| doubt == 0.0);
+        Seen { timescale: self.least.into_iter().fold(f64::INFINITY, f64::min), sound: self.sound && finite }
     }
 
     /// Looks at all cells of a patch's interior.
@@ -98,7 +101,8 @@ impl<P: Physics<N>, const N: usize> Observe<P::State> for Guard<'_, P, N> {
         let mut sound = true;
         for i in 0..length {
             let u = get(i);
-            sound &= u.all_finite() & physics.admissible(u);
+            self.doubt[i] += u.doubts();
+            sound &= physics.admissible(u);
         }
         // A loop of its own: within the other it would be computed, and thrown away, even where nobody asks.
         if self.asks_timescale {

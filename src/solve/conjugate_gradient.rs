@@ -7,8 +7,11 @@ use super::{Operator, Preconditioner};
 use crate::comm::{Communicator, ExactSum};
 use crate::error::{Error, Kind, Result};
 use crate::field::{Field, Patch, sweep_beside};
-use crate::grid::{Grid, Partition, Tiling};
+use crate::grid::{Grid, Partition, Parts, Region, Tiling};
 use crate::halo::{Backend, Exchange, Plan};
+
+/// So many cells of the six vectors of an iteration stay in a core's cache from one pass over them to the next.
+const IN_CACHE: usize = 1 << 14;
 
 /// When a solver has done enough, and with which help.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,7 +35,7 @@ pub struct Solution {
     pub residual: f64,
 }
 
-/// A solver with its vectors and messages, for any number of systems on the same patches.
+/// A solver with its vectors and messages, for any number of systems on the same blocks.
 #[derive(Debug)]
 pub struct ConjugateGradient<const N: usize> {
     settings: Settings,
@@ -49,11 +52,11 @@ pub struct ConjugateGradient<const N: usize> {
 }
 
 impl<const N: usize> ConjugateGradient<N> {
-    /// A solver for the patches of a rank; `width` is how many ghosts the coefficients have on every side, at least the
+    /// A solver for the blocks of a rank; `width` is how many ghosts the coefficients have on every side, at least the
     /// operator's reach.
     ///
     /// # Collective
-    /// Also for ranks without patches.
+    /// Also for ranks without blocks.
     ///
     /// # Errors
     /// On all ranks, if the tolerance is not above 0 and below 1, or the messages are too large for MPI; if MPI fails.
@@ -92,7 +95,7 @@ impl<const N: usize> ConjugateGradient<N> {
     /// read nor written.
     ///
     /// # Collective
-    /// Also for ranks without patches.
+    /// Also for ranks without blocks.
     ///
     /// # Errors
     /// The same on all ranks: if A is not positive definite, or the residual is too large after the most iterations; then
@@ -113,7 +116,7 @@ impl<const N: usize> ConjugateGradient<N> {
         self.invert_diagonal(communicator, operator, coefficients)?;
         for (p, x) in self.direction.patches_mut().iter_mut().zip(x.patches()) {
             p.data_mut().fill(0.0);
-            update(p, x, |p, x| *p = x);
+            update(p, x, &x.interior(), |p, x| *p = x);
         }
         self.apply(operator, coefficients)?;
         let [bb, mut rr, mut rz] = reduce(self.begin(b), communicator)?;
@@ -126,7 +129,8 @@ impl<const N: usize> ConjugateGradient<N> {
                 let what = format!("the largest number on the right-hand side is {:e}, whose square is 0", largest[0]);
                 return Err(Error::new(Kind::State, what).hint("choose units in which it is nearer to 1"));
             }
-            x.patches_mut().iter_mut().zip(b.patches()).for_each(|(x, b)| update(x, b, |x, _| *x = 0.0));
+            let pairs = x.patches_mut().iter_mut().zip(b.patches());
+            pairs.for_each(|(x, b)| update(x, b, &b.interior(), |x, _| *x = 0.0));
             return Ok(Solution { iterations: 0, residual: 0.0 });
         }
         self.turn(0.0);
@@ -151,32 +155,34 @@ impl<const N: usize> ConjugateGradient<N> {
         }
     }
 
-    /// Sets the image to A p, and returns this rank's share of p·A p. Blocks that wait for no message come first.
+    /// Sets the image to A p, and returns this rank's share of p·A p. Cells that wait for no message come first.
     fn apply<A: Operator<N>>(&mut self, operator: &A, coefficients: &Field<f64, N>) -> Result<ExactSum> {
         let mut sum = ExactSum::new();
         self.exchange.start(&mut self.direction)?;
-        self.sweep(operator, coefficients, |exchange, patch| !exchange.waits(patch), &mut sum);
+        self.sweep(operator, coefficients, false, &mut sum);
         self.exchange.finish(&mut self.direction)?;
-        self.sweep(operator, coefficients, |exchange, patch| exchange.waits(patch), &mut sum);
+        self.sweep(operator, coefficients, true, &mut sum);
         Ok(sum)
     }
 
-    /// Sweeps the operator over some of the patches, and adds their p·A p while they are in the cache.
-    fn sweep<A: Operator<N>>(
-        &mut self,
-        operator: &A,
-        coefficients: &Field<f64, N>,
-        which: impl Fn(&Exchange<f64, N>, usize) -> bool,
-        sum: &mut ExactSum,
-    ) {
+    /// Sweeps the operator over the cells that wait for messages, or over all others, and adds their p·A p while they are in
+    /// the cache.
+    fn sweep<A: Operator<N>>(&mut self, operator: &A, coefficients: &Field<f64, N>, waiting: bool, sum: &mut ExactSum) {
         let ConjugateGradient { grid, exchange, direction, image, .. } = self;
-        let patches =
-            direction.patches_mut().iter_mut().zip(coefficients.patches()).zip(image.patches_mut()).enumerate();
-        for (_, ((p, k), image)) in patches.filter(|(place, _)| which(exchange, *place)) {
-            operator.fill_outside(grid, p);
+        let patches = direction.patches_mut().iter_mut().zip(coefficients.patches()).zip(image.patches_mut());
+        for (place, ((p, k), image)) in patches.enumerate() {
             let interior = p.interior();
-            sweep_beside(grid, p, k, image, &interior, A::REACH, |u, k| operator.apply(u, k));
-            add_product(sum, p, image);
+            let waits = exchange.waits(place);
+            let core = if waits { interior.grow(-(A::REACH as i64)) } else { interior };
+            let parts = if waiting { interior.without(&core) } else { Parts::one(core) };
+            if waiting && !waits {
+                continue;
+            }
+            operator.fill_outside(grid, p);
+            for part in parts.flat_map(|part| part.slabs(IN_CACHE)) {
+                sweep_beside(grid, p, k, image, &part, A::REACH, |u, k| operator.apply(u, k));
+                add_product(sum, p, image, &part);
+            }
         }
     }
 
@@ -186,10 +192,13 @@ impl<const N: usize> ConjugateGradient<N> {
         let [bb, rr, rz] = &mut sums;
         let vectors = self.residual.patches_mut().iter_mut().zip(self.image.patches_mut());
         for (place, ((r, image), b)) in vectors.zip(b.patches()).enumerate() {
-            add_product(bb, b, b);
-            update(r, b, |r, b| *r = b);
-            update(r, image, |r, image| *r -= image);
-            precondition(r, image, self.inverse.as_ref().map(|inverse| &inverse.patches()[place]), [rr, rz]);
+            let inverse = self.inverse.as_ref().map(|inverse| &inverse.patches()[place]);
+            for part in b.interior().slabs(IN_CACHE) {
+                add_product(bb, b, b, &part);
+                update(r, b, &part, |r, b| *r = b);
+                update(r, image, &part, |r, image| *r -= image);
+                precondition(r, image, inverse, &part, [rr, rz]);
+            }
         }
         sums
     }
@@ -200,9 +209,12 @@ impl<const N: usize> ConjugateGradient<N> {
         let [rr, rz] = &mut sums;
         let vectors = self.residual.patches_mut().iter_mut().zip(self.image.patches_mut());
         for (place, ((r, image), x)) in vectors.zip(x.patches_mut()).enumerate() {
-            update(x, &self.direction.patches()[place], |x, p| *x += alpha * p);
-            update(r, image, |r, image| *r -= alpha * image);
-            precondition(r, image, self.inverse.as_ref().map(|inverse| &inverse.patches()[place]), [rr, rz]);
+            let inverse = self.inverse.as_ref().map(|inverse| &inverse.patches()[place]);
+            for part in x.interior().slabs(IN_CACHE) {
+                update(x, &self.direction.patches()[place], &part, |x, p| *x += alpha * p);
+                update(r, image, &part, |r, image| *r -= alpha * image);
+                precondition(r, image, inverse, &part, [rr, rz]);
+            }
         }
         sums
     }
@@ -211,7 +223,7 @@ impl<const N: usize> ConjugateGradient<N> {
     fn turn(&mut self, beta: f64) {
         let z = if self.inverse.is_some() { &self.image } else { &self.residual };
         for (p, z) in self.direction.patches_mut().iter_mut().zip(z.patches()) {
-            update(p, z, |p, z| *p = z + beta * *p);
+            update(p, z, &z.interior(), |p, z| *p = z + beta * *p);
         }
     }
 
@@ -268,22 +280,23 @@ impl<const N: usize> ConjugateGradient<N> {
     }
 }
 
-/// Sets z = M⁻¹ r in one patch, if M is not 1, and adds to r·r and r·z.
+/// Sets z = M⁻¹ r in a part of a patch, if M is not 1, and adds to r·r and r·z.
 fn precondition<const N: usize>(
     r: &Patch<f64, N>,
     z: &mut Patch<f64, N>,
     inverse: Option<&Patch<f64, N>>,
+    part: &Region<N>,
     [rr, rz]: [&mut ExactSum; 2],
 ) {
     let mut of_r = ExactSum::new();
-    add_product(&mut of_r, r, r);
+    add_product(&mut of_r, r, r, part);
     rr.merge(&of_r);
     match inverse {
         None => rz.merge(&of_r),
         Some(inverse) => {
-            update(z, r, |z, r| *z = r);
-            update(z, inverse, |z, inverse| *z *= inverse);
-            add_product(rz, r, z);
+            update(z, r, part, |z, r| *z = r);
+            update(z, inverse, part, |z, inverse| *z *= inverse);
+            add_product(rz, r, z, part);
         }
     }
 }

@@ -9,13 +9,13 @@ use super::stage::{Room, events, gray_scott, hash, lives, ranks, starts, totals,
 
 const RANKS: usize = 4;
 const KILLS: u64 = 5;
-const STEPS: u64 = 6000;
+const STEPS: u64 = 15_000;
 
 fn case() -> String {
     gray_scott(
         [96, 96],
         [24, 16],
-        6000.0,
+        STEPS as f64,
         r#"
 [[output]]
 what = "totals"
