@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::checksum::Checksums;
-use super::rows::{Rows, copy_row};
+use super::rows::Rows;
 use super::{Copy, Message, Plan};
 use crate::comm::{Communicator, Meter};
 use crate::error::{Error, Kind, Result};
@@ -251,11 +251,7 @@ pub(super) fn pack<T: Scalar, const N: usize>(message: &Message<N>, patches: &[P
         let rows = Rows::new(patch, &piece.region);
         for plane in patch.data().chunks_exact(patch.plane()) {
             let (packed, after) = rest.split_at_mut(piece.region.volume());
-            let mut to = packed.chunks_exact_mut(rows.length());
-            rows.each(|start| {
-                let row = to.next().expect("the part has a row for each of the region");
-                copy_row(row, &plane[start..start + rows.length()]);
-            });
+            rows.gather(plane, packed);
             rest = after;
         }
     }
@@ -270,11 +266,7 @@ pub(super) fn unpack<T: Scalar, const N: usize>(message: &Message<N>, patches: &
         let volume = patch.plane();
         for plane in patch.data_mut().chunks_exact_mut(volume) {
             let (packed, after) = rest.split_at(piece.region.volume());
-            let mut from = packed.chunks_exact(rows.length());
-            rows.each(|start| {
-                let row = from.next().expect("the part has a row for each of the region");
-                copy_row(&mut plane[start..start + rows.length()], row);
-            });
+            rows.scatter(packed, plane);
             rest = after;
         }
     }
@@ -317,9 +309,7 @@ fn copy_pieces<T: Scalar, const N: usize>(copies: &[Copy<N>], patches: &mut [Pat
         if let Ok([from, to]) = patches.get_disjoint_mut([copy.from, copy.to]) {
             let planes = from.data().chunks_exact(volumes[0]).zip(to.data_mut().chunks_exact_mut(volumes[1]));
             for (from, to) in planes {
-                ghosts.each_pair(cells, |ghost, cell| {
-                    copy_row(&mut to[ghost..ghost + length], &from[cell..cell + length]);
-                });
+                ghosts.copy(to, cells, from);
             }
         } else {
             // Across a periodic boundary a patch may be its own neighbour.

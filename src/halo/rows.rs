@@ -35,14 +35,56 @@ impl Rows {
         Rows { start, length: extent[0], counts: [ny, nz], strides: [sy, sz] }
     }
 
+    /// Copies the rows of a plane into a buffer that has a place for each of their cells.
+    pub fn gather<T: Scalar>(self, plane: &[T], into: &mut [T]) {
+        self.walk(|length, at, place| copy_row(&mut into[place..place + length], &plane[at..at + length]));
+    }
+
+    /// Copies such a buffer to the rows of a plane.
+    pub fn scatter<T: Scalar>(self, from: &[T], plane: &mut [T]) {
+        self.walk(|length, at, place| copy_row(&mut plane[at..at + length], &from[place..place + length]));
+    }
+
+    /// Copies the rows of one plane to these of another.
+    pub fn copy<T: Scalar>(self, to: &mut [T], cells: Self, from: &[T]) {
+        let each = |length: usize, to: &mut [T]| {
+            self.each_pair(cells, |ghost, cell| copy_row(&mut to[ghost..ghost + length], &from[cell..cell + length]));
+        };
+        match self.length {
+            1 => each(1, to),
+            2 => each(2, to),
+            length => each(length, to),
+        }
+    }
+
+    /// Visits each row, y before z: its length, its first position, and how many cells there are before it. The few lengths
+    /// that faces across the rows have are constants to the visitor, so that a row costs hardly more than its cells.
+    #[inline(always)]
+    fn walk(self, mut visit: impl FnMut(usize, usize, usize)) {
+        let mut place = 0;
+        let mut each = |length: usize| {
+            self.each(|at| {
+                visit(length, at, place);
+                place += length;
+            });
+        };
+        match self.length {
+            1 => each(1),
+            2 => each(2),
+            3 => each(3),
+            4 => each(4),
+            length => each(length),
+        }
+    }
+
     /// Visits the first position of each row, y before z.
-    #[inline]
+    #[inline(always)]
     pub fn each(self, mut visit: impl FnMut(usize)) {
         self.each_pair(self, |start, _| visit(start));
     }
 
     /// Visits the first positions of each row and of the same row of a region of the same extent.
-    #[inline]
+    #[inline(always)]
     pub fn each_pair(self, other: Self, mut visit: impl FnMut(usize, usize)) {
         let [ny, nz] = if self.length == 0 { [0, 0] } else { self.counts };
         let at = |rows: &Self, y: usize, z: usize| rows.start + y * rows.strides[0] + z * rows.strides[1];
@@ -61,7 +103,7 @@ impl Rows {
 }
 
 /// Copies a row; a call to copy memory would cost more than the few cells of most rows.
-#[inline]
+#[inline(always)]
 pub(super) fn copy_row<T: Scalar>(to: &mut [T], from: &[T]) {
     if to.len() > 8 {
         to.copy_from_slice(from);
