@@ -30,7 +30,7 @@ fn heat() -> Result<()> {
     install_panic_hook();
     let comm = mpi.world();
 
-    // The unit square, closed to a torus, in patches of 32 × 32 cells, shared out along a space-filling curve.
+    // The unit square, closed to a torus, in blocks of 32 × 32 cells, shared out along a space-filling curve.
     let grid = Grid::new([CELLS; 2], Vector::ZERO, Vector([1.0; 2]), [true; 2])?;
     let tiling = Tiling::new(grid, [32, 32])?;
     let partition = Partition::by_cost(&vec![1.0; tiling.len()], comm.size());

@@ -228,7 +228,7 @@ fn describe(plan: &Plan) -> String {
         let rate = 1e3 / bytes as f64;
         rows.push((
             "limit",
-            format!("{bytes} bytes a cell in a step to and from memory: at most {rate:.1} million steps of a cell a second for each GB/s"),
+            format!("{bytes} bytes a cell in a step to and from memory: about {rate:.1} million steps of a cell a second for each GB/s"),
         ));
     }
     if plan.sweeps_per_exchange > 1 {

@@ -1,7 +1,7 @@
 //! Where the data lies: a patch's memory on `ndarray`, with ghosts; records of components; sweeps of a kernel over cells.
 //!
-//! A [`Field`] holds the patches of one rank: boxes of its blocks, as few as they can be. A [`Patch`] holds one plane a component, each indexed `[z, y, x]` with x
-//! contiguous and `width` ghosts round the interior:
+//! A [`Field`] holds the patches of one rank: boxes of its blocks, as few as they can be. A [`Patch`] holds one plane a
+//! component, each indexed `[z, y, x]` with x contiguous and `width` ghosts round the interior:
 //!
 //! ```text
 //!            ghosts

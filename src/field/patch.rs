@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_without_ghosts_is_all_interior() {
+    fn a_patch_without_ghosts_is_all_interior() {
         let mut patch = Patch::<f64, 2>::new(Region::new([2, 1], [5, 3]), 0, 1);
         patch.interior_array_mut(0).fill(1.0);
         assert_eq!(patch.interior_array(0).shape(), [2, 3]);

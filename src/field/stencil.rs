@@ -2,16 +2,17 @@
 //!
 //! This is the one file outside `sys/` with `unsafe` code. The proof is short, and every part of it is in this file:
 //!
-//! 1. [`run_rows`] and [`run_cells`] are only called by [`super::sweep`] and [`super::sweep_beside`] through [`Bounds::check`] and
-//!    [`Bounds::run`], which assert that the region, grown by `reach`, lies in the memory region of the source, that the
-//!    region lies in that of the other buffers, and that each buffer has a place for every cell of its own memory region.
+//! 1. [`run_rows`] and [`run_cells`] are only called by [`super::sweep`] and [`super::sweep_beside`] through
+//!    [`Bounds::check`] and [`Bounds::run`], which assert that the region, grown by `reach`, lies in the memory region
+//!    of the source, that the region lies in that of the other buffers, and that each buffer has a place for every cell
+//!    of its own memory region.
 //! 2. So for each cell of the region and each offset of at most `reach` along every axis, the position
 //!    `at + Σ offset·stride + component·plane` lies in the buffer, if `component < COMPONENTS`.
-//! 3. [`Stencil::at`] asserts that the offset is at most `reach`; `load` asks for no other components. Offset and reach
-//!    are constants after inlining, so the assertion costs nothing, and without a bounds check the row vectorises
-//!    (measured: 3–4 times faster).
-//! 4. A row of at least [`LANES`] cells is computed so many at a time, from its first cell on and at last up to its end: all
-//!    of them are cells of the region.
+//! 3. [`Stencil::at`] asserts that the offset is at most `reach`; `read` and `load` ask for no other components. Offset
+//!    and reach are constants after inlining, so the assertion costs nothing, and without a bounds check the row
+//!    vectorises (measured: 3–4 times faster).
+//! 4. A row of at least [`LANES`] cells is computed so many at a time, from its first cell on and at last up to its end:
+//!    all of them are cells of the region.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -138,8 +139,9 @@ const SEPARATE: u8 = 2;
 pub trait Observe<S: Record> {
     /// Sees so many values, at most [`LANES`]; `get(i)` is number `i` of them.
     ///
-    /// It sees each value that a sweep computes, those of ghosts too, and those of some cells twice. It is called in the loop
-    /// that computes them, and where there are [`LANES`] of them, it had better do with each what vectors can do with all.
+    /// It sees each value that a sweep computes, those of ghosts too, and those of some cells twice. It is called in the
+    /// loop that computes them, and where there are [`LANES`] of them, it had better do with each what vectors can do
+    /// with all.
     fn see(&mut self, length: usize, get: impl Fn(usize) -> S);
 }
 
@@ -220,8 +222,14 @@ impl<const N: usize> Bounds<N> {
     ) -> Self {
         assert!(reach < FARTHEST, "a reach of {reach} cells is beyond any patch");
         let memory = source.memory();
+        // Not by growing the region, whose coordinates may be as large as numbers get.
+        let room = |a: usize| {
+            let below = region.lower[a].checked_sub(memory.lower[a]);
+            let above = memory.upper[a].checked_sub(region.upper[a]);
+            below.zip(above).is_some_and(|(below, above)| below.min(above) >= reach as i64)
+        };
         assert!(
-            memory.encloses(&region.grow(reach as i64)),
+            region.is_empty() || (0..N).all(room),
             "a sweep over {region:?} with reach {reach} leaves the patch's memory {memory:?}"
         );
         let fits = |patch: &Patch<S::Scalar, N>| {
@@ -249,8 +257,8 @@ impl<const N: usize> Bounds<N> {
         }
     }
 
-    /// How far from a row lies what is asked for while it is computed: in the farthest layer that the next ones read, and beyond
-    /// the last row of that in the one after it.
+    /// How far from a row lies what is asked for while it is computed: in the farthest layer that the next ones read,
+    /// and beyond the last row of that in the one after it.
     #[inline(always)]
     fn ahead(&self, row: Cell<N>) -> isize {
         let (rows, length) = (self.region.extent()[N.min(2) - 1] as i64, self.region.extent()[0]);
@@ -277,7 +285,8 @@ impl<const N: usize> Bounds<N> {
         kernel: F,
         observe: &mut impl Observe<S>,
     ) {
-        assert_eq!(beside.len(), C::COMPONENTS * self.source.plane, "what lies beside a sweep differs in shape");
+        let numbers = C::COMPONENTS.checked_mul(self.source.plane);
+        assert_eq!(numbers, Some(beside.len()), "what lies beside a sweep differs in shape");
         let (source, kernel) = (source.data(), &kernel);
         let reads = |old| Reads { source, beside, old };
         match old {
@@ -360,7 +369,8 @@ fn fills_lines<T: Scalar, const N: usize>(patch: &Patch<T, N>, region: &Region<N
     let line = LINE / size_of::<T>();
     let first = patch.data().as_ptr().addr() / size_of::<T>() + patch.position(Cell(region.lower));
     let apart = [patch.plane()].into_iter().chain(patch.stride().into_iter().skip(1));
-    region.extent()[0].is_multiple_of(line)
+    (LANES * size_of::<T>()).is_multiple_of(LINE)
+        && region.extent()[0].is_multiple_of(line)
         && first.is_multiple_of(line)
         && apart.into_iter().all(|far| far.is_multiple_of(line))
 }
@@ -375,8 +385,9 @@ fn is_whole<T: Scalar, const N: usize>(patch: &Patch<T, N>) -> bool {
 }
 
 /// The loop over rows of at least [`LANES`] cells, x innermost: compiled for several widths of vectors, of which the widest
-/// that the processor has is taken. All give the same bits, since no product is fused with a sum. As arguments the slices are
-/// known not to overlap. The kernel is called at one place only, so that the compiler is ready to put it there.
+/// that the processor has is taken. All give the same bits, since no product is fused with a sum. As arguments the
+/// slices are known not to overlap. The kernel is called at one place only, so that the compiler is ready to put it
+/// there.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2"), dispatcher = "direct")]
 #[inline(never)]
 fn run_rows<

@@ -5,11 +5,11 @@ use super::{Observe, Old, Patch, Record, Stencil};
 use crate::grid::{Grid, Offset, Region};
 
 /// Sets every cell of `region` in `out` to `kernel(before, u)`, where `u` reads `source` round the cell and `before` is
-/// what `old` names; then shows each row's interior cells to `observe` while they are in the cache.
+/// what `old` names; and shows the values to `observe` as they are computed (see [`Observe::see`]).
 ///
 /// Rows run along x, which is contiguous, so that the compiler can vectorise the kernel; towards the end of a row it may be
-/// called twice for a cell. The region may reach into the
-/// ghosts, as far as `source` has valid values within `reach` of it.
+/// called twice for a cell, with [`Old::InPlace`] the second time with what the first has made of it, which is thrown away.
+/// The region may reach into the ghosts, as far as `source` has valid values within `reach` of it.
 ///
 /// # Panics
 /// If the region grown by `reach` leaves the patch's memory, or the buffers differ in shape.
@@ -71,7 +71,7 @@ pub fn sweep<S: Record, const N: usize>(
 /// sweep_beside(&grid, &u, &conductivity, &mut flux, &grid.region(), 1, kernel);
 /// assert_eq!(flux.get::<f64>(Cell([3])), 2.0);
 /// ```
-pub fn sweep_beside<S: Record, C: Record, const N: usize>(
+pub fn sweep_beside<S: Record, C: Record<Scalar = S::Scalar>, const N: usize>(
     grid: &Grid<N>,
     source: &Patch<S::Scalar, N>,
     beside: &Patch<C::Scalar, N>,
@@ -340,6 +340,15 @@ mod tests {
         let mut out = source.clone();
         let x = Axis::<3>::new(0);
         sweep(&grid, &source, Old::Source, &mut out, &grid.region(), 1, |_: Two, u| u.at(2 * x), &mut ());
+    }
+
+    #[test]
+    #[should_panic(expected = "leaves the patch's memory")]
+    fn a_patch_at_the_end_of_all_numbers_is_not_read_beyond() {
+        let grid = Grid::new([8], Vector([0.0]), Vector([1.0]), [false]).unwrap();
+        let source = Patch::<f64, 1>::new(Region::new([i64::MIN], [i64::MIN + 8]), 0, 1);
+        let (mut out, x) = (source.clone(), Axis::<1>::new(0));
+        sweep(&grid, &source, Old::Source, &mut out, &source.interior(), 1, |_: f64, u| u.at(-x), &mut ());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Pure geometry: vectors, axes, cells, regions, the grid, its blocks, who owns them and how they lie together. No memory, no MPI.
+//! Pure geometry: vectors, axes, cells, regions, the grid, its blocks, who owns them and how they lie together. No
+//! memory, no MPI.
 //!
 //! Two orders occur, and only these two. Vectors, cells and the case file list their members as *x, y, z*. Arrays, in
 //! memory and in files, are indexed `[z, y, x]` as in numpy, netCDF and VTK: x, the last array axis, is contiguous.
@@ -12,8 +13,8 @@
 //!     └───────────┘            │ 0│ 3│12│15│
 //! ```
 //!
-//! Blocks are what work is cut into; the [`Patches`] of a rank are what its memory is made of: boxes of its blocks, as few as
-//! they can be.
+//! Blocks are what work is cut into; the [`Patches`] of a rank are what its memory is made of: boxes of its blocks, as
+//! few as they can be.
 //!
 //! A cell is named by its global coordinates everywhere, so a region means the same on every rank; only
 //! [`crate::field`] turns it into positions in memory. A block is named by its [`BlockId`], its place on the curve; its

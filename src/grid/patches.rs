@@ -1,4 +1,4 @@
-//! A rank's blocks put together to as few boxes as they can form.
+//! A rank's blocks put together to a few boxes.
 
 use super::{BlockId, Partition, Region, Tiling};
 
@@ -24,11 +24,11 @@ impl<const N: usize> Patches<N> {
         for axis in 0..N {
             boxes = merged(boxes, axis);
         }
-        // Boxes of different size are cut into more pieces, so that a thread that gets a small one gets another.
-        let pieces = match partition.threads() {
-            1 => 1,
-            threads if boxes.len() == 1 => threads,
-            threads => 4 * threads,
+        // Where layers cannot be shared out evenly, there are more pieces, so that a thread that gets a small one gets another.
+        let pieces = match (partition.threads(), boxes.as_slice()) {
+            (1, _) => 1,
+            (threads, [whole]) if whole.extent()[N - 1].is_multiple_of(threads) => threads,
+            (threads, _) => 4 * threads,
         };
         let most = own.len().div_ceil(pieces).max(1);
         let boxes: Vec<_> = boxes.into_iter().flat_map(|whole| cut(whole, most, N - 1)).collect();
@@ -162,5 +162,17 @@ mod tests {
         assert_eq!(shares.len(), 2);
         assert!(shares.iter().all(|share| share.extent() == [64, 64, 32]), "{shares:?}");
         assert_eq!(patches(tiling.len()).len(), tiling.len(), "no share is less than a block");
+        for threads in 2..=16 {
+            // The largest pieces first, each to the thread that has the least.
+            let mut pieces: Vec<usize> = patches(threads).iter().map(Region::volume).collect();
+            pieces.sort_unstable();
+            let mut loads = vec![0; threads];
+            for piece in pieces.into_iter().rev() {
+                *loads.iter_mut().min().expect("there is a thread") += piece;
+            }
+            let mean = grid.volume() as f64 / threads as f64;
+            let worst = *loads.iter().max().expect("there is a thread") as f64 / mean;
+            assert!(worst < 1.25, "{threads} threads: {worst} of the mean");
+        }
     }
 }

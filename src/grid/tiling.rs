@@ -76,8 +76,8 @@ impl<const N: usize> Tiling<N> {
 
     /// A good block shape for a grid: a function of the grid alone, never of the number of ranks.
     ///
-    /// Blocks of about 64 KiB to 2 MiB of f64: small enough that several fit a core's cache and that there are enough of
-    /// them to share out, large enough that the ghosts are few. Long along x, which is contiguous.
+    /// Blocks of about 64 KiB to 2 MiB of f64: small enough that there are enough of them to share out and to place
+    /// by what each costs, large enough that a file has few. In memory they lie together (see [`Patches`](super::Patches)).
     pub fn default_shape(grid: &Grid<N>) -> [usize; N] {
         let target: &[usize] = match N {
             1 => &[16384],

@@ -102,8 +102,8 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
 
     /// Packs and sends what the neighbours need, and copies what needs no message.
     ///
-    /// Until [`finish`](Self::finish), ghosts that come from other ranks keep their old values; those of patches that do not
-    /// [`wait`](Self::waits) are filled.
+    /// Until [`finish`](Self::finish), ghosts that come from other ranks keep their old values; those of patches that do
+    /// not [`wait`](Self::waits) are filled.
     ///
     /// # Collective
     ///
@@ -272,8 +272,8 @@ pub(super) fn unpack<T: Scalar, const N: usize>(message: &Message<N>, patches: &
     }
 }
 
-/// Fills the ghosts at the ends of some rows of a patch, whose rows go once round a periodic domain: of those of its interior
-/// that lie in `part`.
+/// Fills the ghosts at the ends of some rows of a patch, whose rows go once round a periodic domain: of those of its
+/// interior that lie in `part`.
 pub(crate) fn wrap_rows<T: Scalar, const N: usize>(patch: &mut Patch<T, N>, part: &Region<N>, width: usize) {
     let mut rows = part.intersect(&patch.interior());
     (rows.lower[0], rows.upper[0]) = (patch.interior().lower[0], patch.interior().upper[0]);

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_those_of_the_block() {
+    fn rows_are_those_of_the_patch() {
         let patch = Patch::<f32, 3>::new(Region::new([2, 3, 4], [7, 6, 6]), 2, 1);
         for region in
             [Region::new([0, 1, 2], [9, 8, 8]), Region::new([6, 2, 4], [7, 7, 5]), Region::new([3, 3, 3], [3, 5, 5])]

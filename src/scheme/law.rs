@@ -9,7 +9,7 @@ use crate::grid::{Axis, Vector};
 /// A conservation law with sources: ∂u/∂t + ∇·F(u) = S(u, x, t), in `N` dimensions.
 ///
 /// The law is read from the `[model]` table of the case file by its `Deserialize`; put `#[serde(deny_unknown_fields)]` on
-/// it. Mark its functions `#[inline]`, and choose between values (`if a < b { a } else { b }`) rather than between
+/// it. Mark its functions `#[inline(always)]`, and choose between values (`if a < b { a } else { b }`) rather than between
 /// computations: the compiler then turns them into vectorised loops over rows of faces.
 ///
 /// # Example
@@ -30,22 +30,22 @@ use crate::grid::{Axis, Vector};
 ///         x[0].sin()
 ///     }
 ///
-///     #[inline]
+///     #[inline(always)]
 ///     fn primitive(&self, u: f64) -> f64 {
 ///         u
 ///     }
 ///
-///     #[inline]
+///     #[inline(always)]
 ///     fn conserved(&self, w: f64) -> f64 {
 ///         w
 ///     }
 ///
-///     #[inline]
+///     #[inline(always)]
 ///     fn flux(&self, w: f64, _axis: Axis<1>) -> f64 {
 ///         0.5 * w * w
 ///     }
 ///
-///     #[inline]
+///     #[inline(always)]
 ///     fn speeds(&self, w: f64, _axis: Axis<1>) -> [f64; 2] {
 ///         [w, w]
 ///     }

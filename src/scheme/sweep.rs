@@ -1,4 +1,4 @@
-//! One pass of a law and a scheme over a region of a block.
+//! One pass of a law and a scheme over a region of a patch.
 //!
 //! Layers (along the last axis) pass through a ring of primitive variables just deep enough for the scheme, so that they
 //! are computed once and met again in the cache. Each face's flux is computed once: along a row all at a time; between
@@ -37,7 +37,7 @@ pub struct Combine {
 /// Beyond a periodic face the law's source gets the position of the cell that is imaged there.
 ///
 /// # Panics
-/// If the region grown by the scheme's reach leaves the block's memory, the buffers differ in shape, or the scheme asks for
+/// If the region grown by the scheme's reach leaves the patch's memory, the buffers differ in shape, or the scheme asks for
 /// HLLC of a law that has no contact.
 #[expect(clippy::too_many_arguments, reason = "a sweep is what these ten say, and each is of its own type")]
 pub fn sweep_law<L: ConservationLaw<N>, const N: usize>(
@@ -63,7 +63,7 @@ pub fn sweep_law<L: ConservationLaw<N>, const N: usize>(
     let (memory, reach) = (source.memory(), scheme.reach());
     assert!(
         memory.encloses(&region.grow(reach as i64)),
-        "a sweep over {region:?} with reach {reach} leaves the block's memory {memory:?}"
+        "a sweep over {region:?} with reach {reach} leaves the patch's memory {memory:?}"
     );
     let alike = |block: &Patch<f64, N>| block.memory() == memory && block.components() == L::State::COMPONENTS;
     let third = if let Old::Separate(old) = old { alike(old) } else { true };
@@ -624,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "leaves the block's memory")]
+    #[should_panic(expected = "leaves the patch's memory")]
     fn a_region_too_near_to_the_end_of_the_memory_is_refused() {
         let grid = waves([8, 8]);
         let source = block(&grid, grid.region());

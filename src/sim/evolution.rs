@@ -119,11 +119,12 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
                 (Part::Ready, Some(core)) => Parts::one(*core),
                 (Part::Ready, None) | (Part::All, _) => Parts::one(asked),
             };
-            // Ghosts at the ends of rows are filled when the rows come to the cache, unless somebody reads them before.
+            // Ghosts at the ends of rows are filled when the rows come to the cache, unless a boundary reads them before, or
+            // slabs of a few layers would cost more.
             let wraps = own.wraps && !matches!(part, Part::All);
-            let reads_ahead =
-                work.measures || !grid.region().encloses(&across_rows(&interior, work.depth + work.reach));
-            if wraps && reads_ahead {
+            let across = across_rows(&interior, work.depth + work.reach);
+            let in_slabs = P::IN_SLABS && N > 1 && !work.measures && clip(&across, grid) == across;
+            if wraps && !in_slabs && !matches!(part, Part::Waiting) {
                 wrap_rows(source, &interior, width);
             }
             fill_boundaries(boundaries, grid, components, source, work.depth + work.reach);
@@ -136,7 +137,7 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
                     physics.sweep(&pass, out, region, work.last.then_some(&mut guard));
                 }
             };
-            for region in regions {
+            for region in regions.filter(|region| !region.is_empty()) {
                 if work.measures {
                     for ((_, block), spent) in own.blocks.iter().zip(&mut own.spent) {
                         let start = Instant::now();
@@ -146,7 +147,7 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
                     continue;
                 }
                 for tile in tiles(region, physics.tile(order, region.extent())) {
-                    if wraps && !reads_ahead {
+                    if wraps && in_slabs {
                         for (slab, read) in slabs(tile, work.reach) {
                             wrap_rows(source, &read, width);
                             sweep(source, &slab);

@@ -54,6 +54,7 @@ impl<L> FiniteVolume<L> {
 
 impl<L: ConservationLaw<N>, const N: usize> Physics<N> for FiniteVolume<L> {
     type State = L::State;
+    const IN_SLABS: bool = false;
 
     fn components() -> Vec<Component> {
         L::components()
@@ -73,7 +74,7 @@ impl<L: ConservationLaw<N>, const N: usize> Physics<N> for FiniteVolume<L> {
 
     fn tile(&self, order: Order, extent: [usize; N]) -> [usize; 2] {
         // The ring of primitive variables, the fluxes that wait for the layer above, and the rows of a layer themselves.
-        let columns = extent[0].min(LONGEST_ROW);
+        let columns = extent[0].clamp(1, LONGEST_ROW);
         let numbers = 2 * self.reach(order) * L::Primitive::COMPONENTS + 3 * L::State::COMPONENTS;
         [LONGEST_ROW, core_cache() / 2 / (columns * numbers * size_of::<f64>())]
     }

@@ -33,7 +33,8 @@ pub struct Guard<'a, P, const N: usize> {
     asks_timescale: bool,
     /// The smallest timescales, each of one of the values that are seen side by side: so the loop over them vectorises.
     least: [f64; LANES],
-    /// 0 as long as all values were finite, in the same lanes: a sum, since comparing takes a tenth of a sweep (measured).
+    /// 0 as long as all values were finite, in the same lanes: a sum, since comparing took up to a
+    /// quarter of a sweep (measured).
     doubt: [f64; LANES],
     sound: bool,
     dimension: PhantomData<[(); N]>,

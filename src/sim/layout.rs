@@ -10,7 +10,7 @@ use crate::grid::{Partition, Patches, Region, Tiling};
 
 use super::program::{Needs, Program};
 
-/// The most blocks that one rank is given: beyond it, visiting blocks costs more than computing cells.
+/// The most blocks that one rank is given: beyond it, measuring each costs more than computing its cells.
 const MOST_BLOCKS_A_RANK: usize = 1 << 18;
 
 /// The blocks of a case and their ghosts: a function of the case alone.

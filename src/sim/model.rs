@@ -73,13 +73,13 @@ pub trait Model<const N: usize>: DeserializeOwned + Send + Sync + 'static {
     ///
     /// The step is the CFL number of the case times the smallest timescale of all cells. Without it, the case must fix
     /// the step.
-    #[inline]
+    #[inline(always)]
     fn timescale(&self, _u: Self::State, _spacing: Vector<N>) -> f64 {
         f64::INFINITY
     }
 
     /// Whether a finite state makes sense, as a positive density does; a run stops at the first that does not.
-    #[inline]
+    #[inline(always)]
     fn admissible(&self, _u: Self::State) -> bool {
         true
     }

@@ -19,6 +19,9 @@ pub trait Physics<const N: usize>: Send + Sync + 'static {
     /// What a cell holds.
     type State: Record;
 
+    /// Whether a sweep in slabs of a few layers costs hardly more than one of all layers.
+    const IN_SLABS: bool;
+
     /// The names and units of the state's components.
     fn components() -> Vec<Component>;
 
@@ -131,6 +134,7 @@ pub struct Pointwise<M>(pub M);
 
 impl<M: Model<N>, const N: usize> Physics<N> for Pointwise<M> {
     type State = M::State;
+    const IN_SLABS: bool = true;
 
     fn components() -> Vec<Component> {
         M::components()

@@ -174,7 +174,7 @@ impl Default for Needs {
 }
 
 impl Needs {
-    /// How many ghosts a block has on every side.
+    /// How many ghosts a patch has on every side.
     pub fn width(&self) -> usize {
         self.reach * self.sweeps
     }

@@ -22,7 +22,7 @@ use crate::grid::Grid;
 /// impl<const N: usize> Operator<N> for Implicit {
 ///     type Coefficients = Faces<N>;
 ///
-///     #[inline]
+///     #[inline(always)]
 ///     fn apply(&self, u: Stencil<'_, f64, N>, faces: Stencil<'_, Faces<N>, N>) -> f64 {
 ///         let outflow = |a: Axis<N>| {
 ///             let (low, high) = (faces.here().k[a], faces.at(a).k[a]);
@@ -31,7 +31,7 @@ use crate::grid::Grid;
 ///         u.here() + self.dt * Axis::all().map(outflow).sum::<f64>()
 ///     }
 ///
-///     #[inline]
+///     #[inline(always)]
 ///     fn diagonal(&self, faces: Stencil<'_, Faces<N>, N>) -> f64 {
 ///         let both = |a: Axis<N>| (faces.here().k[a] + faces.at(a).k[a]) * faces.spacing(a).powi(-2);
 ///         1.0 + self.dt * Axis::all().map(both).sum::<f64>()

@@ -283,3 +283,13 @@ fn pressure_and_mach_number_are_written_by_name() {
     // Between the waves: v = 0.92745, c = (1.4 × 0.30313 / 0.42632)^½ left of the contact.
     assert!((mach[38] - 0.92745 / 0.99773).abs() < 0.02, "{}", mach[38]);
 }
+
+#[test]
+fn a_rank_with_fewer_cells_than_the_scheme_reads_computes_the_same_bits() {
+    let room = Room::new();
+    // Blocks of 64, 64 and 2 cells; beyond the first steps, in which blocks are measured one by one.
+    let settings = ["output=[]", "grid.cells=[130]", "grid.block=64", "time.max_steps=12"];
+    room.alone("euler").runs(&example("euler_sod.toml"), "alone").set(&settings).ends_with(0);
+    room.on(3, "euler").runs(&example("euler_sod.toml"), "three").set(&settings).ends_with(0);
+    assert_eq!(hash(&room.run("three")), hash(&room.run("alone")));
+}
