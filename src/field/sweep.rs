@@ -1,6 +1,6 @@
 //! One pass of a kernel over a region of a patch.
 
-use super::stencil::Bounds;
+use super::stencil::{Bounds, Source};
 use super::{Observe, Old, Patch, Record, Stencil};
 use crate::grid::{Grid, Offset, Region};
 
@@ -42,6 +42,31 @@ pub fn sweep<S: Record, const N: usize>(
 ) {
     each_image(grid, *region, N, Offset::ZERO, &mut |part, shift| {
         let bounds = Bounds::check::<S>(grid, source, &old, out, part, shift, reach);
+        bounds.run::<S, (), _>(Source::Fixed(source.data()), &[], old, out, |before, u, _| kernel(before, u), observe);
+    });
+}
+
+/// As [`sweep`]; but where rows go `round` a periodic domain, what lies beyond their ends within `reach` is set before it is
+/// read, in all rows of the source that the region reads.
+///
+/// # Panics
+/// As [`sweep`], and if the region has not whole rows where they go round.
+#[expect(clippy::too_many_arguments, reason = "as a sweep")]
+pub(crate) fn sweep_rows<S: Record, const N: usize>(
+    grid: &Grid<N>,
+    (source, round): (&mut Patch<S::Scalar, N>, bool),
+    old: Old<'_, S::Scalar, N>,
+    out: &mut Patch<S::Scalar, N>,
+    region: &Region<N>,
+    reach: usize,
+    kernel: impl Fn(S, Stencil<'_, S, N>) -> S,
+    observe: &mut impl Observe<S>,
+) {
+    let ends = |region: &Region<N>| (region.lower[0], region.upper[0]);
+    assert!(!round || ends(region) == ends(&source.interior()), "rows that go round are swept from end to end");
+    each_image(grid, *region, N, Offset::ZERO, &mut |part, shift| {
+        let bounds = Bounds::check::<S>(grid, source, &old, out, part, shift, reach);
+        let source = if round { Source::Round(source.data_mut()) } else { Source::Fixed(source.data()) };
         bounds.run::<S, (), _>(source, &[], old, out, |before, u, _| kernel(before, u), observe);
     });
 }
@@ -83,7 +108,14 @@ pub fn sweep_beside<S: Record, C: Record<Scalar = S::Scalar>, const N: usize>(
     assert_eq!(beside.memory(), source.memory(), "what lies beside a sweep differs in shape");
     each_image(grid, *region, N, Offset::ZERO, &mut |part, shift| {
         let bounds = Bounds::check::<S>(grid, source, &Old::Source, out, part, shift, reach);
-        bounds.run::<S, C, _>(source, beside.data(), Old::Source, out, |_, u, k| kernel(u, k), &mut ());
+        bounds.run::<S, C, _>(
+            Source::Fixed(source.data()),
+            beside.data(),
+            Old::Source,
+            out,
+            |_, u, k| kernel(u, k),
+            &mut (),
+        );
     });
 }
 
@@ -271,6 +303,59 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The source has numbers within its rows, and nothing of use beyond them.
+    fn sweeps_round<const N: usize>(cells: [usize; N], reach: usize) {
+        let grid = Grid::new(cells, Vector::ZERO, Vector([1.0; N]), [true; N]).unwrap();
+        let mut source = Patch::<f64, N>::new(grid.region(), reach, 2);
+        let wave =
+            |cell: Cell<N>| (0..N).map(|a| cell.0[a].rem_euclid(cells[a] as i64) as f64 * 0.37).sum::<f64>().sin();
+        for cell in source.memory().cells() {
+            let a = if (0..cells[0] as i64).contains(&cell.0[0]) { wave(cell) } else { f64::NAN };
+            source.set(cell, Two { a, b: -a });
+        }
+        let mut ready = source.clone();
+        for cell in source.memory().cells() {
+            ready.set(cell, Two { a: wave(cell), b: -wave(cell) });
+        }
+        let far = reach as isize;
+        let kernel = move |before: Two, u: Stencil<'_, Two, N>| {
+            let all: Offset<N> = Axis::all().map(|a| far * a).fold(Offset::ZERO, |sum, a| sum + a);
+            let mut sum = before;
+            for offset in [all, far * Axis::new(0), -far * Axis::new(0), -far * Axis::new(N - 1)] {
+                sum = sum.sum_with(u.at(offset).scaled(0.1));
+            }
+            sum
+        };
+        let (mut expected, mut out) = (source.clone(), source.clone());
+        sweep(&grid, &ready, Old::Source, &mut expected, &grid.region(), reach, kernel, &mut ());
+        sweep_rows(&grid, (&mut source, true), Old::Source, &mut out, &grid.region(), reach, kernel, &mut ());
+        for cell in grid.region().cells() {
+            let both = [out.get::<Two>(cell), expected.get::<Two>(cell)].map(|two| [two.a.to_bits(), two.b.to_bits()]);
+            assert_eq!(both[0], both[1], "{cells:?}, reach {reach}, {cell:?}");
+        }
+    }
+
+    #[test]
+    fn rows_that_go_round_have_their_ends_set_before_they_are_read() {
+        for reach in [1, 2, 3] {
+            for nx in [3, 16, 37, 300] {
+                sweeps_round([nx], reach);
+                sweeps_round([nx, 9], reach);
+                sweeps_round([nx, 7, 5], reach);
+            }
+        }
+        sweeps_round([2100, 3, 3], 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "from end to end")]
+    fn a_part_of_a_row_does_not_go_round() {
+        let (grid, mut source) = numbered();
+        let mut out = source.clone();
+        let part = Region::new([1, 0, 0], [6, 5, 4]);
+        sweep_rows(&grid, (&mut source, true), Old::Source, &mut out, &part, 1, |before: Two, _| before, &mut ());
     }
 
     #[test]

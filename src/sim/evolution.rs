@@ -119,42 +119,34 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
                 (Part::Ready, Some(core)) => Parts::one(*core),
                 (Part::Ready, None) | (Part::All, _) => Parts::one(asked),
             };
-            // Ghosts at the ends of rows are filled when the rows come to the cache, unless a boundary reads them before, or
-            // slabs of a few layers would cost more.
+            // Rows that go round have their ends set when they come to the cache; but what a boundary reads must be there.
             let wraps = own.wraps && !matches!(part, Part::All);
             let across = across_rows(&interior, work.depth + work.reach);
-            let in_slabs = P::IN_SLABS && N > 1 && !work.measures && clip(&across, grid) == across;
-            if wraps && !in_slabs && !matches!(part, Part::Waiting) {
+            let round = P::TURNS_ROWS && wraps && !work.measures && clip(&across, grid) == across;
+            if wraps && !round && !matches!(part, Part::Waiting) {
                 wrap_rows(source, &interior, width);
             }
             fill_boundaries(boundaries, grid, components, source, work.depth + work.reach);
             let mut guard = Guard::new(physics, grid, *asks_timescale);
-            let mut sweep = |source: &Patch<_, N>, region: &Region<N>| {
-                let pass = Pass::new(work.stage, grid, work.when, source, old);
+            let pass = Pass::new(work.stage, grid, work.when, round, old);
+            let mut sweep = |region: &Region<N>| {
                 if pass.by == 0.0 {
-                    pass.combine(out, region);
+                    pass.combine(source, out, region);
                 } else {
-                    physics.sweep(&pass, out, region, work.last.then_some(&mut guard));
+                    physics.sweep(&pass, source, out, region, work.last.then_some(&mut guard));
                 }
             };
             for region in regions.filter(|region| !region.is_empty()) {
                 if work.measures {
                     for ((_, block), spent) in own.blocks.iter().zip(&mut own.spent) {
                         let start = Instant::now();
-                        sweep(source, &with_ghosts(block, &interior, work.depth).intersect(&region));
+                        sweep(&with_ghosts(block, &interior, work.depth).intersect(&region));
                         *spent += start.elapsed().as_secs_f64();
                     }
                     continue;
                 }
                 for tile in tiles(region, physics.tile(order, region.extent())) {
-                    if wraps && in_slabs {
-                        for (slab, read) in slabs(tile, work.reach) {
-                            wrap_rows(source, &read, width);
-                            sweep(source, &slab);
-                        }
-                    } else {
-                        sweep(source, &tile);
-                    }
+                    sweep(&tile);
                 }
             }
             guard.seen()
@@ -335,24 +327,6 @@ fn across_rows<const N: usize>(interior: &Region<N>, depth: usize) -> Region<N> 
     let mut region = interior.grow(depth as i64);
     (region.lower[0], region.upper[0]) = (interior.lower[0], interior.upper[0]);
     region
-}
-
-/// How many layers are swept at a time where the ends of their rows are filled before.
-const SLAB: usize = 16;
-
-/// A tile in slabs of some layers, from the lowest on; and for each what it reads that no slab before it has read.
-fn slabs<const N: usize>(tile: Region<N>, reach: usize) -> impl Iterator<Item = (Region<N>, Region<N>)> {
-    let (last, reach) = (N - 1, reach as i64);
-    (tile.lower[last]..tile.upper[last]).step_by(SLAB).map(move |first| {
-        let (mut slab, mut read) = (tile, tile.grow(reach));
-        slab.lower[last] = first;
-        slab.upper[last] = tile.upper[last].min(first + SLAB as i64);
-        read.upper[last] = slab.upper[last] + reach;
-        if first > tile.lower[last] {
-            read.lower[last] = first + reach;
-        }
-        (slab, read)
-    })
 }
 
 /// A region in tiles of at most so many cells along x and, if it has layers, along y; as equal as can be.

@@ -38,13 +38,14 @@ impl<L> FiniteVolume<L> {
     fn sweep_and_show<const N: usize>(
         &self,
         pass: &Pass<'_, L::State, N>,
+        source: &mut Patch<f64, N>,
         out: &mut Patch<f64, N>,
         region: &Region<N>,
         observe: &mut impl Observe<L::State>,
     ) where
         L: ConservationLaw<N>,
     {
-        let Pass { grid, source, old, keep, take, by, time, order } = *pass;
+        let Pass { grid, old, keep, take, by, time, order, .. } = *pass;
         let thread = rayon::current_thread_index().unwrap_or(0);
         let mut scratch = self.scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
         let combine = Combine { keep, take, by, time };
@@ -54,7 +55,7 @@ impl<L> FiniteVolume<L> {
 
 impl<L: ConservationLaw<N>, const N: usize> Physics<N> for FiniteVolume<L> {
     type State = L::State;
-    const IN_SLABS: bool = false;
+    const TURNS_ROWS: bool = false;
 
     fn components() -> Vec<Component> {
         L::components()
@@ -104,13 +105,14 @@ impl<L: ConservationLaw<N>, const N: usize> Physics<N> for FiniteVolume<L> {
     fn sweep(
         &self,
         pass: &Pass<'_, L::State, N>,
+        source: &mut Patch<f64, N>,
         out: &mut Patch<f64, N>,
         region: &Region<N>,
         guard: Option<&mut Guard<'_, Self, N>>,
     ) {
         match guard {
-            Some(guard) => self.sweep_and_show(pass, out, region, guard),
-            None => self.sweep_and_show(pass, out, region, &mut ()),
+            Some(guard) => self.sweep_and_show(pass, source, out, region, guard),
+            None => self.sweep_and_show(pass, source, out, region, &mut ()),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::Model;
 use super::guard::Guard;
 use super::integrator::Stage;
 use crate::error::Result;
-use crate::field::{Component, Observe, Old, Patch, Record, Stencil, sweep};
+use crate::field::{Component, Observe, Old, Patch, Record, Stencil, sweep, sweep_rows};
 use crate::grid::{Grid, Region, Vector};
 use crate::sys::cache::core_cache;
 
@@ -19,8 +19,8 @@ pub trait Physics<const N: usize>: Send + Sync + 'static {
     /// What a cell holds.
     type State: Record;
 
-    /// Whether a sweep in slabs of a few layers costs hardly more than one of all layers.
-    const IN_SLABS: bool;
+    /// Whether a sweep over rows that go once round a periodic domain sets their ends itself, before it reads them.
+    const TURNS_ROWS: bool;
 
     /// The names and units of the state's components.
     fn components() -> Vec<Component>;
@@ -65,6 +65,7 @@ pub trait Physics<const N: usize>: Send + Sync + 'static {
     fn sweep(
         &self,
         pass: &Pass<'_, Self::State, N>,
+        source: &mut Patch<<Self::State as Record>::Scalar, N>,
         out: &mut Patch<<Self::State as Record>::Scalar, N>,
         region: &Region<N>,
         guard: Option<&mut Guard<'_, Self, N>>,
@@ -91,8 +92,8 @@ impl Order {
 pub struct Pass<'a, S: Record, const N: usize> {
     /// The geometry.
     pub grid: &'a Grid<N>,
-    /// What the rate is computed from.
-    pub source: &'a Patch<S::Scalar, N>,
+    /// Whether the rows of the source go once round a periodic domain, and their ends are not set yet.
+    pub round: bool,
     /// What is kept a part of.
     pub old: Old<'a, S::Scalar, N>,
     /// The part of `old` that is kept.
@@ -113,18 +114,18 @@ impl<'a, S: Record, const N: usize> Pass<'a, S, N> {
         stage: &Stage,
         grid: &'a Grid<N>,
         [time, dt]: [f64; 2],
-        source: &'a Patch<S::Scalar, N>,
+        round: bool,
         old: Old<'a, S::Scalar, N>,
     ) -> Self {
         let Stage { keep, take, rate, when, order, .. } = *stage;
-        Pass { grid, source, old, keep, take, by: dt * rate, time: time + when * dt, order }
+        Pass { grid, round, old, keep, take, by: dt * rate, time: time + when * dt, order }
     }
 
     /// Sets `out` where no rate is asked for.
-    pub(super) fn combine(&self, out: &mut Patch<S::Scalar, N>, region: &Region<N>) {
+    pub(super) fn combine(&self, source: &Patch<S::Scalar, N>, out: &mut Patch<S::Scalar, N>, region: &Region<N>) {
         let Pass { keep, take, .. } = *self;
         let combine = |before: S, u: Stencil<'_, S, N>| before.scaled(keep).sum_with(u.here().scaled(take));
-        sweep(self.grid, self.source, self.old, out, region, 0, combine, &mut ());
+        sweep(self.grid, source, self.old, out, region, 0, combine, &mut ());
     }
 }
 
@@ -134,7 +135,7 @@ pub struct Pointwise<M>(pub M);
 
 impl<M: Model<N>, const N: usize> Physics<N> for Pointwise<M> {
     type State = M::State;
-    const IN_SLABS: bool = true;
+    const TURNS_ROWS: bool = true;
 
     fn components() -> Vec<Component> {
         M::components()
@@ -172,13 +173,14 @@ impl<M: Model<N>, const N: usize> Physics<N> for Pointwise<M> {
     fn sweep(
         &self,
         pass: &Pass<'_, M::State, N>,
+        source: &mut Patch<<M::State as Record>::Scalar, N>,
         out: &mut Patch<<M::State as Record>::Scalar, N>,
         region: &Region<N>,
         guard: Option<&mut Guard<'_, Self, N>>,
     ) {
         match guard {
-            Some(guard) => self.sweep_and_show(pass, out, region, guard),
-            None => self.sweep_and_show(pass, out, region, &mut ()),
+            Some(guard) => self.sweep_and_show(pass, source, out, region, guard),
+            None => self.sweep_and_show(pass, source, out, region, &mut ()),
         }
     }
 }
@@ -187,24 +189,25 @@ impl<M> Pointwise<M> {
     fn sweep_and_show<const N: usize>(
         &self,
         pass: &Pass<'_, M::State, N>,
+        source: &mut Patch<<M::State as Record>::Scalar, N>,
         out: &mut Patch<<M::State as Record>::Scalar, N>,
         region: &Region<N>,
         observe: &mut impl Observe<M::State>,
     ) where
         M: Model<N>,
     {
-        let Pass { grid, source, old, keep, take, by, time, .. } = *pass;
+        let Pass { grid, round, old, keep, take, by, time, .. } = *pass;
         let model = &self.0;
         // The closures differ in what they compute, not how: the plain step u + dt·f is the one that has to be fastest.
         if keep == 1.0 && take == 0.0 {
             let step =
                 move |before: M::State, u: Stencil<'_, M::State, N>| before.sum_with(model.rate(u, time).scaled(by));
-            sweep(grid, source, old, out, region, M::REACH, step, observe);
+            sweep_rows(grid, (source, round), old, out, region, M::REACH, step, observe);
         } else {
             let mix = move |before: M::State, u: Stencil<'_, M::State, N>| {
                 before.scaled(keep).sum_with(u.here().scaled(take)).sum_with(model.rate(u, time).scaled(by))
             };
-            sweep(grid, source, old, out, region, M::REACH, mix, observe);
+            sweep_rows(grid, (source, round), old, out, region, M::REACH, mix, observe);
         }
     }
 }

