@@ -101,6 +101,11 @@ impl Error {
         self.rank
     }
 
+    /// The step that it happened in, if that is known.
+    pub fn step(&self) -> Option<u64> {
+        self.step
+    }
+
     /// What happened, without place and hint.
     pub fn message(&self) -> &str {
         &self.message

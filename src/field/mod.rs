@@ -29,5 +29,5 @@ pub use patch::{Field, Patch};
 pub use record::{Component, Member, Record, Role};
 pub use scalar::{Scalar, ScalarKind};
 pub use stencil::{LANES, Observe, Old, Stencil};
-pub(crate) use sweep::sweep_rows;
+pub(crate) use sweep::{Rows, sweep_rows};
 pub use sweep::{sweep, sweep_beside};

@@ -178,6 +178,8 @@ pub(super) struct Bounds<const N: usize> {
     old: Shape<N>,
     out: Shape<N>,
     reach: usize,
+    /// Whether what the region just below it reads has its ends already, where rows go round.
+    goes_on: bool,
     /// Whether what is computed is written past the caches.
     streams: bool,
     /// From a cell of the region to the one that it is an image of.
@@ -250,11 +252,17 @@ impl<const N: usize> Bounds<N> {
             old,
             out: Shape::of(out),
             reach,
+            goes_on: false,
             streams: out.is_streamed() && fills_lines(out, region),
             shift,
             lower: grid.lower().0,
             spacing: grid.spacing().0,
         }
+    }
+
+    /// The same for a region that goes on from one below it, or whose values are not to be written past the caches.
+    pub(super) fn told(self, goes_on: bool, stays: bool) -> Self {
+        Bounds { goes_on, streams: self.streams && !stays, ..self }
     }
 
     /// How far from a row lies what is asked for while it is computed: in the farthest layer that the next ones read,
@@ -303,7 +311,7 @@ impl<const N: usize> Bounds<N> {
         let mut rows = *region;
         if N > 2 {
             let z = first.0[2];
-            if first.0[1..] == region.lower[1..] {
+            if first.0[1..] == region.lower[1..] && !self.goes_on {
                 rows = rows.grow(far);
                 (rows.lower[0], rows.upper[0], rows.upper[2]) = (region.lower[0], region.upper[0], z + far);
                 turn(&rows);
@@ -312,7 +320,8 @@ impl<const N: usize> Bounds<N> {
         }
         if N > 1 {
             let y = first.0[1];
-            let begin = if y == region.lower[1] { y - far } else { y + far };
+            let begins = y == region.lower[1] && (N > 2 || !self.goes_on);
+            let begin = if begins { y - far } else { y + far };
             (rows.lower[1], rows.upper[1]) = (begin, (y + group).min(region.upper[1]) + far);
         }
         turn(&rows);

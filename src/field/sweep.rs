@@ -46,15 +46,27 @@ pub fn sweep<S: Record, const N: usize>(
     });
 }
 
-/// As [`sweep`]; but where rows go `round` a periodic domain, what lies beyond their ends within `reach` is set before it is
-/// read, in all rows of the source that the region reads.
+/// What a sweep over a patch of a run is told of its rows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rows {
+    /// Whether they go once round a periodic domain: what lies beyond their ends within reach is set before it is read, in all
+    /// rows of the source that the region reads.
+    pub round: bool,
+    /// Whether the slab just below the region has been swept: what that has read has its ends.
+    pub goes_on: bool,
+    /// Whether what is computed is read again soon, so that it should not be written past the caches.
+    pub stays: bool,
+}
+
+/// As [`sweep`], with more to be told.
 ///
 /// # Panics
 /// As [`sweep`], and if the region has not whole rows where they go round.
 #[expect(clippy::too_many_arguments, reason = "as a sweep")]
 pub(crate) fn sweep_rows<S: Record, const N: usize>(
     grid: &Grid<N>,
-    (source, round): (&mut Patch<S::Scalar, N>, bool),
+    source: &mut Patch<S::Scalar, N>,
+    rows: Rows,
     old: Old<'_, S::Scalar, N>,
     out: &mut Patch<S::Scalar, N>,
     region: &Region<N>,
@@ -63,10 +75,10 @@ pub(crate) fn sweep_rows<S: Record, const N: usize>(
     observe: &mut impl Observe<S>,
 ) {
     let ends = |region: &Region<N>| (region.lower[0], region.upper[0]);
-    assert!(!round || ends(region) == ends(&source.interior()), "rows that go round are swept from end to end");
+    assert!(!rows.round || ends(region) == ends(&source.interior()), "rows that go round are swept from end to end");
     each_image(grid, *region, N, Offset::ZERO, &mut |part, shift| {
-        let bounds = Bounds::check::<S>(grid, source, &old, out, part, shift, reach);
-        let source = if round { Source::Round(source.data_mut()) } else { Source::Fixed(source.data()) };
+        let bounds = Bounds::check::<S>(grid, source, &old, out, part, shift, reach).told(rows.goes_on, rows.stays);
+        let source = if rows.round { Source::Round(source.data_mut()) } else { Source::Fixed(source.data()) };
         bounds.run::<S, (), _>(source, &[], old, out, |before, u, _| kernel(before, u), observe);
     });
 }
@@ -306,6 +318,8 @@ mod tests {
     }
 
     /// The source has numbers within its rows, and nothing of use beyond them.
+    const ROUND: Rows = Rows { round: true, goes_on: false, stays: false };
+
     fn sweeps_round<const N: usize>(cells: [usize; N], reach: usize) {
         let grid = Grid::new(cells, Vector::ZERO, Vector([1.0; N]), [true; N]).unwrap();
         let mut source = Patch::<f64, N>::new(grid.region(), reach, 2);
@@ -330,7 +344,7 @@ mod tests {
         };
         let (mut expected, mut out) = (source.clone(), source.clone());
         sweep(&grid, &ready, Old::Source, &mut expected, &grid.region(), reach, kernel, &mut ());
-        sweep_rows(&grid, (&mut source, true), Old::Source, &mut out, &grid.region(), reach, kernel, &mut ());
+        sweep_rows(&grid, &mut source, ROUND, Old::Source, &mut out, &grid.region(), reach, kernel, &mut ());
         for cell in grid.region().cells() {
             let both = [out.get::<Two>(cell), expected.get::<Two>(cell)].map(|two| [two.a.to_bits(), two.b.to_bits()]);
             assert_eq!(both[0], both[1], "{cells:?}, reach {reach}, {cell:?}");
@@ -355,7 +369,7 @@ mod tests {
         let (grid, mut source) = numbered();
         let mut out = source.clone();
         let part = Region::new([1, 0, 0], [6, 5, 4]);
-        sweep_rows(&grid, (&mut source, true), Old::Source, &mut out, &part, 1, |before: Two, _| before, &mut ());
+        sweep_rows(&grid, &mut source, ROUND, Old::Source, &mut out, &part, 1, |before: Two, _| before, &mut ());
     }
 
     #[test]

@@ -21,22 +21,34 @@ pub fn fill_boundaries<T: Scalar, const N: usize>(
     patch: &mut Patch<T, N>,
     depth: usize,
 ) {
-    assert_eq!(components.len(), patch.components(), "a boundary must know every component of the patch");
     let all = patch.interior().grow(depth as i64);
+    fill_boundaries_of(boundaries, grid, components, patch, &all);
+}
+
+/// Sets the ghosts of a part of a patch that lie beyond outer faces of the domain: as [`fill_boundaries`], but it reads cells
+/// and ghosts beside the part, too, as far from a face as the part goes beyond it.
+pub(crate) fn fill_boundaries_of<T: Scalar, const N: usize>(
+    boundaries: &Boundaries<N>,
+    grid: &Grid<N>,
+    components: &[Component],
+    patch: &mut Patch<T, N>,
+    all: &Region<N>,
+) {
+    assert_eq!(components.len(), patch.components(), "a boundary must know every component of the patch");
     let domain = grid.region();
-    if domain.encloses(&all) {
+    if domain.encloses(all) {
         return;
     }
     for axis in Axis::<N>::all().filter(|axis| !grid.periodic()[axis.index()]) {
         let a = axis.index();
         // Later axes fill what lies beyond their own faces.
-        let mut reached = all;
+        let mut reached = *all;
         for b in (a + 1..N).filter(|&b| !grid.periodic()[b]) {
             reached.lower[b] = reached.lower[b].max(domain.lower[b]);
             reached.upper[b] = reached.upper[b].min(domain.upper[b]);
         }
         // Both faces in turn, outward: a mirror image beyond the other face is there when it is needed.
-        for k in 0..depth as i64 {
+        for k in 0..(domain.lower[a] - all.lower[a]).max(all.upper[a] - domain.upper[a]) {
             for side in Side::BOTH {
                 let face = Face { axis, side, boundary: boundaries.face(axis, side), spacing: grid.spacing()[axis] };
                 let (ghost, image, edge) = match side {

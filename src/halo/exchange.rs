@@ -272,10 +272,10 @@ pub(super) fn unpack<T: Scalar, const N: usize>(message: &Message<N>, patches: &
     }
 }
 
-/// Fills the ghosts at the ends of some rows of a patch, whose rows go once round a periodic domain: of those of its
-/// interior that lie in `part`.
+/// Fills the ghosts at the ends of some rows of a patch, whose rows go once round a periodic domain: of those that lie in
+/// `part`.
 pub(crate) fn wrap_rows<T: Scalar, const N: usize>(patch: &mut Patch<T, N>, part: &Region<N>, width: usize) {
-    let mut rows = part.intersect(&patch.interior());
+    let mut rows = *part;
     (rows.lower[0], rows.upper[0]) = (patch.interior().lower[0], patch.interior().upper[0]);
     let (length, volume, rows) = (rows.extent()[0], patch.plane(), Rows::new(patch, &rows));
     for plane in patch.data_mut().chunks_exact_mut(volume) {

@@ -28,6 +28,7 @@ mod plan;
 mod rows;
 
 pub use boundary::fill_boundaries;
+pub(crate) use boundary::fill_boundaries_of;
 pub use check::{check_backend, check_exchange};
 pub(crate) use exchange::wrap_rows;
 pub use exchange::{Backend, Exchange};

@@ -110,6 +110,11 @@ impl Heartbeat {
         }
     }
 
+    /// Whether faults are to be injected on this rank.
+    pub fn injects(&self) -> bool {
+        self.faults.is_some()
+    }
+
     /// The error that was injected on this rank since the last call.
     ///
     /// # Errors

@@ -16,10 +16,13 @@ use super::run::Outcome;
 use super::spoil;
 use crate::checkpoint::Writer;
 use crate::comm::Communicator;
-use crate::config::Case;
+use crate::config::{Case, Checkpoint};
 use crate::error::{Error, Kind, Result};
 use crate::field::Record;
 use crate::rundir::{Part, Phase};
+
+/// The most steps that are done at once.
+pub(super) const MOST_AT_ONCE: usize = 16;
 
 /// A simulation on all ranks: a program, its data, and everything that drives it.
 pub struct Simulation<'a, P: Program<N>, const N: usize> {
@@ -35,6 +38,8 @@ pub struct Simulation<'a, P: Program<N>, const N: usize> {
     /// The first bit that was seen to have flipped on this rank, in a message or in memory.
     pub(super) corruption: Option<Error>,
     pub(super) checksums: Checksums,
+    /// How many steps may be done before anybody looks at the state.
+    pub(super) at_once: usize,
     pub(super) clock: Clock,
     pub(super) checkpoints: Writer<<P::State as Record>::Scalar>,
     pub(super) pending_checkpoint: Option<Instant>,
@@ -122,7 +127,13 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             // Whatever else is wrong may be what a flipped bit led to.
             self.comm.vote(self.corruption.take().map_or(Ok(()), |error| Err(error.in_step(step))))?;
             let fault = self.failure.take().or_else(|| self.program.explain(&self.domain));
-            self.comm.vote(fault.map_or(Ok(()), |fault| Err(fault.in_step(step))))?;
+            let fault = fault.map(|fault| fault.in_step(step));
+            // Of steps done at once the first that went wrong tells: the others follow from it.
+            let step_of = |fault: &Error| fault.step().map_or(i64::MAX, |step| step as i64);
+            let mut first = [fault.as_ref().map_or(i64::MAX, step_of)];
+            self.comm.min_i64(&mut first)?;
+            let fault = fault.filter(|fault| step_of(fault) == first[0]);
+            self.comm.vote(fault.map_or(Ok(()), Err))?;
             let unexplained = "a rank says that its state is not sound, but finds no cell that is wrong";
             return Err(Error::new(Kind::State, unexplained)
                 .in_step(step)
@@ -145,8 +156,10 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         Ok(agreed)
     }
 
-    /// One step of the program.
+    /// Steps of the program: one of this length, and more if nothing is due before they are done.
     fn advance(&mut self, dt: f64) {
+        let number = self.clock.now().step;
+        let (ahead, count) = self.look_ahead(dt);
         let Simulation { comm, program, domain, shared, chronicle, checksums, .. } = self;
         let meter = comm.meter();
         let heartbeat = &chronicle.run().heartbeat;
@@ -157,13 +170,13 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
                 Activity::Reduce => Phase::Reduce,
             });
         };
-        let Instant { step: number, time } = self.clock.now();
         meter.enter(Part::Sweeps);
         show(Activity::Sweep);
         spoil::before_step(heartbeat, domain, number);
         // What it finds waits for the next agreement: the other ranks step, and this one owes them its part.
         let flipped = checksums.compare(&domain.pool, &domain.state).err();
-        match program.step(domain, shared, &Step { number, time, dt, show: &show }) {
+        let steps = ahead.map(|(Instant { step: number, time }, dt)| Step { number, time, dt, show: &show });
+        match program.steps(domain, shared, &steps[..count]) {
             Ok(()) => self.progress = program.progress(domain, shared),
             // The others may wait for a message that never comes.
             Err(error) if error.kind() == Kind::Mpi => {
@@ -173,10 +186,34 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             Err(error) => self.failure = Some(error),
         }
         self.corruption = flipped.or(self.domain.exchange.take_fault());
-        self.clock.advance(dt);
         self.checksums.take(&self.domain.pool, &self.domain.state, self.clock.now().step);
         meter.enter(Part::Rest);
         self.chronicle.stepped(self.clock.now(), dt, part_done(&self.clock, &self.progress));
+    }
+
+    /// Moves the clock on by a step of this length, and by those after it that can be done at once: their starts, lengths, and
+    /// number. Steps of a fixed length alone follow without a look at the state.
+    fn look_ahead(&mut self, dt: f64) -> ([(Instant, f64); MOST_AT_ONCE], usize) {
+        let mut ahead = [(self.clock.now(), dt); MOST_AT_ONCE];
+        let (mut count, mut next) = (0, Some(dt));
+        while let Some(dt) = next {
+            ahead[count] = (self.clock.now(), dt);
+            self.clock.advance(dt);
+            count += 1;
+            // Why there is no next step, the loop finds out when it asks for it.
+            let goes_on = count < self.at_once && !self.is_due();
+            next = if goes_on { self.clock.next_step(f64::INFINITY).unwrap_or(None) } else { None };
+        }
+        (ahead, count)
+    }
+
+    /// Whether something is due by the clock.
+    fn is_due(&self) -> bool {
+        let Checkpoint { every, local, .. } = &self.case.checkpoint;
+        let schedules = every.iter().chain(local.iter().map(|local| &local.every));
+        self.clock.is_over()
+            || self.outputs.due(&self.clock, false, 0).any()
+            || schedules.into_iter().any(|schedule| self.clock.is_due(schedule))
     }
 
     /// Writes the outputs that are due.

@@ -1,4 +1,4 @@
-//! One step of the state: stages, each an exchange if one is due, and a sweep that combines.
+//! Steps of the state: stages, each an exchange if one is due, and a sweep that combines.
 //!
 //! Each buffer knows how deep its ghosts are valid. A sweep with reach r over a source that is valid to depth d leaves a
 //! result that is valid to depth d − r; when that would be negative, the source is exchanged first. So with ghosts
@@ -6,22 +6,23 @@
 //! ranks. What a cell is computed from never changes: neither do the bits.
 //!
 //! A patch is swept tile by tile: rows as long as they are, and so few of them that a tile's layers stay in a core's cache
-//! from one to the next. Now and then it is swept block by block instead, to learn what each block costs.
-
-use std::time::Instant;
+//! from one to the next. The sweeps between two exchanges go through it together, of one step or of several, if nobody looks
+//! at the state between them (see [`walk`](super::walk)). Now and then a sweep goes block by block instead, to learn what
+//! each block costs.
 
 use rayon::prelude::*;
 
 use super::domain::Domain;
 use super::guard::{Guard, Seen};
 use super::integrator::{self, Stage, Stages};
-use super::physics::{Order, Pass, Physics, ScalarOf};
+use super::physics::{Order, Physics, ScalarOf};
 use super::program::{Activity, Needs, Program, Progress, Step, Traffic};
+use super::sweeps::{Own, Part, Sweep, Work, run};
 use crate::config::{Case, StepSize};
 use crate::error::{Error, Result};
-use crate::field::{Component, Field, Old, Patch, Record};
-use crate::grid::{Axis, Grid, Partition, Parts, Region, Side, Tiling, Vector};
-use crate::halo::{fill_boundaries, wrap_rows};
+use crate::field::{Component, Field, Patch, Record};
+use crate::grid::{Grid, Partition, Region, Tiling, Vector};
+use crate::sys::cache::core_cache;
 
 /// The program that advances a state in time by an explicit integrator.
 pub struct Evolution<P: Physics<N>, const N: usize> {
@@ -34,22 +35,14 @@ pub struct Evolution<P: Physics<N>, const N: usize> {
     buffers: Vec<Field<ScalarOf<P, N>, N>>,
     valid: Vec<usize>,
     own: Vec<Own<N>>,
+    /// The sweeps of the steps that are being done; kept, so that nothing is allocated.
+    sweeps: Vec<Sweep>,
     /// How many steps it has made.
     steps: u64,
+    /// The step that the state is of, once one has been made.
+    newest: u64,
     /// What the guard saw of the newest state.
     seen: Option<Seen>,
-}
-
-/// What is known of one of the rank's patches.
-struct Own<const N: usize> {
-    /// The cells that need no message under way, for rates of full and of first order; `None` if the patch waits for none.
-    cores: [Option<Region<N>>; 2],
-    /// Whether its rows go once round a periodic domain.
-    wraps: bool,
-    /// Its blocks, by their places among the rank's own.
-    blocks: Vec<(usize, Region<N>)>,
-    /// For each of them the time that the present step took so far, s; where it is not measured, nothing.
-    spent: Vec<f64>,
 }
 
 /// Costs are measured in the first few steps, of which the first is slowed by pages that are touched for the first time...
@@ -75,114 +68,132 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             buffers: Vec::new(),
             valid: Vec::new(),
             own: Vec::new(),
+            sweeps: Vec::new(),
             steps: 0,
+            newest: 0,
             seen: None,
         }
     }
 
-    /// One stage: the exchange if it is due, overlapped by the sweep of what does not wait for it; then the rest.
-    fn stage(&mut self, domain: &mut Domain<P::State, N>, stage: &Stage, step: &Step<'_>, last: bool) -> Result<Seen> {
-        let reach = if stage.rate == 0.0 { 0 } else { self.physics.reach(stage.order) };
-        let exchanges = self.valid[stage.source] < reach;
-        if exchanges {
-            step.show(Activity::Exchange);
-            domain.exchange.start_but_rows(&mut self.buffers[stage.source])?;
-            self.valid[stage.source] = self.buffers[stage.source].width();
+    /// The next sweeps that can go through the patches together; the depths to which their results are valid are set.
+    ///
+    /// Only the first may need an exchange.
+    fn together(&self, sweeps: &mut [Sweep]) -> usize {
+        let mut valid = [0; integrator::MOST_BUFFERS];
+        valid[..self.valid.len()].copy_from_slice(&self.valid);
+        for (i, sweep) in sweeps.iter_mut().enumerate() {
+            let Stage { source, old, out, .. } = sweep.stage;
+            if i > 0 && (valid[source] < sweep.reach || sweep.measures || !P::BY_ROWS) {
+                return i;
+            }
+            if valid[source] < sweep.reach {
+                valid[source] = self.needs.width();
+            }
+            let kept = if old == source { usize::MAX } else { valid[old] };
+            sweep.depth = (valid[source] - sweep.reach).min(kept);
+            valid[out] = sweep.depth;
+            if sweep.measures {
+                return 1;
+            }
         }
-        let kept = if stage.old == stage.source { usize::MAX } else { self.valid[stage.old] };
-        let depth = (self.valid[stage.source] - reach).min(kept);
-        let work = Work { stage, reach, depth, when: [step.time, step.dt], last, measures: self.measures() };
-        step.show(Activity::Sweep);
-        let mut seen = self.sweep_patches(domain, &work, if exchanges { Part::Ready } else { Part::All });
+        sweeps.len()
+    }
+
+    /// Sweeps that go together: the exchange if it is due, overlapped by the sweeps of what does not wait for it; then the rest.
+    fn go(&mut self, domain: &mut Domain<P::State, N>, sweeps: &[Sweep], show: impl Fn(Activity)) -> Result<Seen> {
+        let Sweep { stage: Stage { source, .. }, reach, .. } = sweeps[0];
+        let exchanges = self.valid[source] < reach;
         if exchanges {
-            step.show(Activity::Exchange);
-            domain.exchange.finish(&mut self.buffers[stage.source])?;
-            step.show(Activity::Sweep);
-            seen = seen.and(self.sweep_patches(domain, &work, Part::Waiting));
+            show(Activity::Exchange);
+            domain.exchange.start_but_rows(&mut self.buffers[source])?;
+            self.valid[source] = self.buffers[source].width();
         }
-        self.valid[stage.out] = depth;
+        show(Activity::Sweep);
+        let mut seen = self.sweep_patches(domain, sweeps, if exchanges { Part::Ready } else { Part::All });
+        if exchanges {
+            show(Activity::Exchange);
+            domain.exchange.finish(&mut self.buffers[source])?;
+            show(Activity::Sweep);
+            seen = seen.and(self.sweep_patches(domain, sweeps, Part::Waiting));
+        }
+        for sweep in sweeps {
+            self.valid[sweep.stage.out] = sweep.depth;
+        }
         Ok(seen)
     }
 
-    /// Sweeps a part of the cells that the stage asks for, patch by patch.
-    fn sweep_patches(&mut self, domain: &Domain<P::State, N>, work: &Work<'_>, part: Part) -> Seen {
-        let Stage { source, old, out, order, .. } = *work.stage;
+    /// Does a part of some sweeps that go together, patch by patch.
+    fn sweep_patches(&mut self, domain: &Domain<P::State, N>, sweeps: &[Sweep], part: Part) -> Seen {
         let Evolution { physics, asks_timescale, buffers, own, .. } = self;
         let Domain { tiling, boundaries, components, pool, .. } = domain;
-        let (physics, grid, width) = (&*physics, tiling.grid(), self.needs.width());
-        let each = |own: &mut Own<N>, source: &mut Patch<_, N>, old: Old<'_, _, N>, out: &mut Patch<_, N>| {
-            let interior = source.interior();
-            let asked = clip(&interior.grow(work.depth as i64), grid);
-            let regions = match (part, &own.cores[order as usize]) {
-                (Part::Waiting, None) => return Seen::NOTHING,
-                (Part::Waiting, Some(core)) => asked.without(core),
-                (Part::Ready, Some(core)) => Parts::one(*core),
-                (Part::Ready, None) | (Part::All, _) => Parts::one(asked),
-            };
-            // Rows that go round have their ends set when they come to the cache; but what a boundary reads must be there.
-            let wraps = own.wraps && !matches!(part, Part::All);
-            let across = across_rows(&interior, work.depth + work.reach);
-            let round = P::TURNS_ROWS && wraps && !work.measures && clip(&across, grid) == across;
-            if wraps && !round && !matches!(part, Part::Waiting) {
-                wrap_rows(source, &interior, width);
-            }
-            fill_boundaries(boundaries, grid, components, source, work.depth + work.reach);
-            let mut guard = Guard::new(physics, grid, *asks_timescale);
-            let pass = Pass::new(work.stage, grid, work.when, round, old);
-            let mut sweep = |region: &Region<N>| {
-                if pass.by == 0.0 {
-                    pass.combine(source, out, region);
-                } else {
-                    physics.sweep(&pass, source, out, region, work.last.then_some(&mut guard));
-                }
-            };
-            for region in regions.filter(|region| !region.is_empty()) {
-                if work.measures {
-                    for ((_, block), spent) in own.blocks.iter().zip(&mut own.spent) {
-                        let start = Instant::now();
-                        sweep(&with_ghosts(block, &interior, work.depth).intersect(&region));
-                        *spent += start.elapsed().as_secs_f64();
-                    }
-                    continue;
-                }
-                for tile in tiles(region, physics.tile(order, region.extent())) {
-                    sweep(&tile);
-                }
-            }
-            guard.seen()
+        let grid = tiling.grid();
+        let work = Work {
+            physics: &*physics,
+            grid,
+            boundaries,
+            components,
+            sweeps,
+            part,
+            asks_timescale: *asks_timescale,
+            cache: core_cache(),
         };
-        let own = own.par_iter_mut();
-        if old == source || old == out {
-            let kept = if old == source { Old::Source } else { Old::InPlace };
-            let [source, out] = buffers.get_disjoint_mut([source, out]).expect("a stage does not write what it reads");
-            let work = own.zip(source.patches_mut().par_iter_mut().zip(out.patches_mut().par_iter_mut()));
-            run(pool, work, |(own, (source, out))| each(own, source, kept, out))
-        } else {
-            let [source, old, out] =
-                buffers.get_disjoint_mut([source, old, out]).expect("a stage does not write what it reads");
-            let sources = source.patches_mut().par_iter_mut().zip(old.patches().par_iter());
-            let work = own.zip(sources.zip(out.patches_mut().par_iter_mut()));
-            run(pool, work, |(own, ((source, old), out))| each(own, source, Old::Separate(old), out))
+        let (own, width) = (own.par_iter_mut(), self.needs.width());
+        let [a, b, rest @ ..] = &mut buffers[..] else { unreachable!("an integrator has two buffers or more") };
+        let two = (own, a.patches_mut().par_iter_mut(), b.patches_mut().par_iter_mut()).into_par_iter();
+        match rest {
+            [] => run(pool, two, |(own, a, b)| work.of(own, &mut [a, b], width)),
+            [c] => {
+                let three = two.zip(c.patches_mut().par_iter_mut());
+                run(pool, three, |((own, a, b), c)| work.of(own, &mut [a, b, c], width))
+            }
+            [c, d, ..] => {
+                let four = two.zip((c.patches_mut().par_iter_mut(), d.patches_mut().par_iter_mut()));
+                run(pool, four, |((own, a, b), (c, d))| work.of(own, &mut [a, b, c, d], width))
+            }
         }
     }
 
-    /// All stages of a step, on the buffers alone.
-    fn all_stages(&mut self, domain: &mut Domain<P::State, N>, step: &Step<'_>) -> Result<()> {
+    /// All sweeps of some steps, on the buffers alone.
+    fn all_sweeps(&mut self, domain: &mut Domain<P::State, N>, steps: &[Step<'_>]) -> Result<()> {
         let Stages { stages, result, .. } = self.stages;
-        self.own.iter_mut().for_each(|own| own.spent.fill(0.0));
-        for (i, stage) in stages.iter().enumerate() {
-            let last = i + 1 == stages.len();
-            let seen = self.stage(domain, stage, step, last)?;
-            self.seen = last.then_some(seen);
+        let mut sweeps = std::mem::take(&mut self.sweeps);
+        sweeps.clear();
+        // Where a step leaves its result, the next one finds its state.
+        let mut at: [usize; integrator::MOST_BUFFERS] = std::array::from_fn(|buffer| buffer);
+        for (i, step) in steps.iter().enumerate() {
+            let measures = measures(self.steps + i as u64);
+            for (number, stage) in stages.iter().enumerate() {
+                let reach = if stage.rate == 0.0 { 0 } else { self.physics.reach(stage.order) };
+                let [source, old, out] = [stage.source, stage.old, stage.out].map(|buffer| at[buffer]);
+                sweeps.push(Sweep {
+                    stage: Stage { source, old, out, ..*stage },
+                    reach,
+                    depth: 0,
+                    when: [step.time, step.dt],
+                    step: step.number + 1,
+                    last: number + 1 == stages.len(),
+                    measures,
+                });
+            }
+            at.swap(0, result);
         }
-        self.buffers.swap(0, result);
-        self.valid.swap(0, result);
+        let (mut done, mut seen) = (0, Seen::NOTHING);
+        while done < sweeps.len() {
+            let count = self.together(&mut sweeps[done..]);
+            seen = seen.and(self.go(domain, &sweeps[done..done + count], |activity| steps[0].show(activity))?);
+            done += count;
+            if let Sweep { measures: true, last: true, .. } = sweeps[done - 1] {
+                for Own { blocks, spent, .. } in &mut self.own {
+                    blocks.iter().zip(&*spent).for_each(|((number, _), &spent)| domain.record_cost(*number, spent));
+                    spent.fill(0.0);
+                }
+            }
+        }
+        self.sweeps = sweeps;
+        self.seen = Some(seen);
+        self.buffers.swap(0, at[0]);
+        self.valid.swap(0, at[0]);
         Ok(())
-    }
-
-    /// Whether this step is one that tells what blocks cost.
-    fn measures(&self) -> bool {
-        self.steps < FIRST_MEASURED || self.steps.is_multiple_of(MEASURED_EVERY)
     }
 
     fn guard(&self, grid: &Grid<N>) -> Guard<'_, P, N> {
@@ -219,11 +230,11 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
         let (width, state) = (self.needs.width(), domain.state());
         self.own = (state.patches().iter().map(Patch::interior).enumerate())
             .map(|(place, interior)| Own {
+                waits: waits(tiling, partition, &interior, comm.rank(), width),
                 wraps: domain.exchange.plan().wraps(place),
-                cores: Order::ALL
-                    .map(|order| core(tiling, partition, &interior, comm.rank(), width, self.physics.reach(order))),
                 blocks: Vec::new(),
                 spent: Vec::new(),
+                fault: None,
             })
             .collect();
         for (number, id) in state.blocks().enumerate() {
@@ -235,6 +246,7 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
         // One at a time: for a moment too many, they would not fit where they do.
         self.buffers = std::iter::once(empty).chain((1..self.stages.buffers).map(|_| domain.state().clone())).collect();
         self.valid = vec![0; self.stages.buffers];
+        self.sweeps.reserve(self.stages.stages.len() * self.at_once());
         Ok(())
     }
 
@@ -251,16 +263,22 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
         });
     }
 
-    fn step(&mut self, domain: &mut Domain<P::State, N>, _shared: &mut (), step: &Step<'_>) -> Result<()> {
+    fn at_once(&self) -> usize {
+        let rates = self.stages.stages.iter().filter(|stage| stage.rate != 0.0).count();
+        if self.asks_timescale || !P::BY_ROWS { 1 } else { (self.needs.sweeps / rates).max(1) }
+    }
+
+    fn step(&mut self, domain: &mut Domain<P::State, N>, shared: &mut (), step: &Step<'_>) -> Result<()> {
+        self.steps(domain, shared, std::slice::from_ref(step))
+    }
+
+    fn steps(&mut self, domain: &mut Domain<P::State, N>, _shared: &mut (), steps: &[Step<'_>]) -> Result<()> {
+        self.own.iter_mut().for_each(|own| own.fault = None);
         std::mem::swap(&mut self.buffers[0], &mut domain.state);
-        let done = self.all_stages(domain, step);
+        let done = self.all_sweeps(domain, steps);
         std::mem::swap(&mut self.buffers[0], &mut domain.state);
-        if self.measures() {
-            for Own { blocks, spent, .. } in &self.own {
-                blocks.iter().zip(spent).for_each(|((number, _), &spent)| domain.record_cost(*number, spent));
-            }
-        }
-        self.steps += 1;
+        self.steps += steps.len() as u64;
+        self.newest = steps.last().map_or(0, |step| step.number + 1);
         done
     }
 
@@ -276,7 +294,17 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
     }
 
     fn explain(&self, domain: &Domain<P::State, N>) -> Option<Error> {
-        domain.state().patches().iter().find_map(|patch| self.guard(domain.grid()).explain(patch, domain.grid()))
+        // Of several steps done together the first tells, while the state there is of the last.
+        let faults = self.own.iter().filter_map(|own| own.fault.as_ref());
+        let first = faults.min_by_key(|(step, _)| *step);
+        if let Some((step, error)) = first.filter(|(step, _)| *step < self.newest) {
+            return error.clone().map(|error| error.in_step(*step));
+        }
+        domain
+            .state()
+            .patches()
+            .iter()
+            .find_map(|patch| self.guard(domain.grid()).explain(patch, &patch.interior(), domain.grid()))
     }
 
     fn derive(&self, state: P::State, put: impl FnMut(usize, <P::State as Record>::Scalar)) {
@@ -284,90 +312,21 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
     }
 }
 
-/// Which of a patch's cells are swept: those that need no message still under way, those that do, or all.
-#[derive(Clone, Copy)]
-enum Part {
-    Ready,
-    Waiting,
-    All,
+/// Whether a step is one that tells what blocks cost.
+fn measures(step: u64) -> bool {
+    step < FIRST_MEASURED || step.is_multiple_of(MEASURED_EVERY)
 }
 
-/// Runs each item on the pool and combines what is seen.
-fn run<I: IndexedParallelIterator>(
-    pool: &rayon::ThreadPool,
-    items: I,
-    each: impl Fn(I::Item) -> Seen + Sync + Send,
-) -> Seen {
-    pool.install(|| items.with_max_len(1).map(each).reduce(|| Seen::NOTHING, Seen::and))
-}
-
-/// A stage with the numbers of this step.
-struct Work<'a> {
-    stage: &'a Stage,
-    reach: usize,
-    depth: usize,
-    /// The time at the step's start, and the step's length.
-    when: [f64; 2],
-    last: bool,
-    /// Whether each block's time is taken.
-    measures: bool,
-}
-
-/// A block and, at the faces of its patch, the ghosts up to a depth.
-fn with_ghosts<const N: usize>(block: &Region<N>, patch: &Region<N>, depth: usize) -> Region<N> {
-    let reach = |own: i64, face: i64, out: i64| if own == face { own + out } else { own };
-    Region::new(
-        std::array::from_fn(|a| reach(block.lower[a], patch.lower[a], -(depth as i64))),
-        std::array::from_fn(|a| reach(block.upper[a], patch.upper[a], depth as i64)),
-    )
-}
-
-/// A region with the ghosts beside its rows, but none at their ends.
-fn across_rows<const N: usize>(interior: &Region<N>, depth: usize) -> Region<N> {
-    let mut region = interior.grow(depth as i64);
-    (region.lower[0], region.upper[0]) = (interior.lower[0], interior.upper[0]);
-    region
-}
-
-/// A region in tiles of at most so many cells along x and, if it has layers, along y; as equal as can be.
-fn tiles<const N: usize>(region: Region<N>, most: [usize; 2]) -> impl Iterator<Item = Region<N>> {
-    let extent = region.extent();
-    let count = |a: usize| if a + 1 < N.max(2) { extent[a].div_ceil(most[a].max(1)) } else { 1 };
-    let [columns, strips] = [0, 1].map(count);
-    (0..strips * columns).map(move |tile| {
-        let mut part = region;
-        for (a, place, count) in [(0, tile % columns, columns), (1, tile / columns, strips)] {
-            if count > 1 {
-                part.lower[a] = region.lower[a] + (place * extent[a] / count) as i64;
-                part.upper[a] = region.lower[a] + ((place + 1) * extent[a] / count) as i64;
-            }
-        }
-        part
-    })
-}
-
-/// A region without the cells beyond the domain's faces, which boundaries fill and no sweep computes.
-fn clip<const N: usize>(region: &Region<N>, grid: &Grid<N>) -> Region<N> {
-    let (domain, periodic) = (grid.region(), grid.periodic());
-    let keep = |a: usize, own: i64, limit: i64| if periodic[a] { own } else { limit };
-    Region::new(
-        std::array::from_fn(|a| region.lower[a].max(keep(a, region.lower[a], domain.lower[a]))),
-        std::array::from_fn(|a| region.upper[a].min(keep(a, region.upper[a], domain.upper[a]))),
-    )
-}
-
-/// The interior cells of a patch that can be computed before the messages have come; `None` if it waits for none.
+/// The sides along each axis on which a patch needs a message.
 ///
-/// Cells within reach of a ghost that another rank sends are left out. A corner's ghosts are kept at a distance along one
-/// axis only, the slowest one possible, so that rows stay as long as they can.
-fn core<const N: usize>(
+/// The ghosts of a corner count along one axis only, the slowest one possible, so that rows stay as long as they can.
+fn waits<const N: usize>(
     tiling: &Tiling<N>,
     partition: &Partition,
     interior: &Region<N>,
     rank: usize,
     width: usize,
-    reach: usize,
-) -> Option<Region<N>> {
+) -> [[bool; 2]; N] {
     let mut waits = [[false; 2]; N];
     for piece in tiling.ghost_pieces(interior, width).iter().filter(|piece| partition.owner(piece.source) != rank) {
         let beyond = |a: usize| {
@@ -379,16 +338,5 @@ fn core<const N: usize>(
             (0..N).rev().find_map(|a| Some((a, beyond(a)?))).expect("a ghost is outside of the interior");
         waits[axis][side] = true;
     }
-    if waits.as_flattened().iter().all(|&waits| !waits) {
-        return None;
-    }
-    let mut core = *interior;
-    for axis in Axis::<N>::all() {
-        for side in Side::BOTH {
-            if waits[axis.index()][side as usize] {
-                core = core.grow_side(axis, side, -(reach as i64));
-            }
-        }
-    }
-    Some(core)
+    waits
 }

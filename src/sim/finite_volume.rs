@@ -55,7 +55,7 @@ impl<L> FiniteVolume<L> {
 
 impl<L: ConservationLaw<N>, const N: usize> Physics<N> for FiniteVolume<L> {
     type State = L::State;
-    const TURNS_ROWS: bool = false;
+    const BY_ROWS: bool = false;
 
     fn components() -> Vec<Component> {
         L::components()

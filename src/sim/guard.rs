@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use super::physics::Physics;
 use crate::error::{Error, Kind};
 use crate::field::{Component, LANES, Observe, Patch, Record};
-use crate::grid::{Cell, Grid, Vector};
+use crate::grid::{Cell, Grid, Region, Vector};
 
 /// What the guard saw in some cells: combined, it speaks for all of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,9 +63,14 @@ impl<'a, P: Physics<N>, const N: usize> Guard<'a, P, N> {
         }
     }
 
-    /// The first cell of a patch that is not sound, as an error that names it.
-    pub(super) fn explain(&self, patch: &Patch<<P::State as Record>::Scalar, N>, grid: &Grid<N>) -> Option<Error> {
-        patch.interior().cells().find_map(|cell| self.fault(patch.get(cell), cell, grid))
+    /// The first cell of a region of a patch that is not sound, as an error that names it.
+    pub(super) fn explain(
+        &self,
+        patch: &Patch<<P::State as Record>::Scalar, N>,
+        region: &Region<N>,
+        grid: &Grid<N>,
+    ) -> Option<Error> {
+        region.cells().find_map(|cell| self.fault(patch.get(cell), cell, grid))
     }
 
     fn fault(&self, u: P::State, cell: Cell<N>, grid: &Grid<N>) -> Option<Error> {

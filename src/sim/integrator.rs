@@ -4,6 +4,9 @@ use super::physics::Order;
 use super::program::Traffic;
 use crate::config::Integrator;
 
+/// The most buffers that an integrator has.
+pub(super) const MOST_BUFFERS: usize = 4;
+
 /// One of the buffers that an integrator works on; buffer 0 holds the state.
 pub(super) type Buffer = usize;
 

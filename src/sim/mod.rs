@@ -44,8 +44,10 @@ mod scribe;
 mod setup;
 mod spoil;
 pub mod stops;
+mod sweeps;
 mod times;
 mod totals;
+mod walk;
 
 pub use chronicle::{Beginning, Monitor, Unwatched};
 pub use clock::Instant;

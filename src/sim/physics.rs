@@ -4,7 +4,7 @@ use super::Model;
 use super::guard::Guard;
 use super::integrator::Stage;
 use crate::error::Result;
-use crate::field::{Component, Observe, Old, Patch, Record, Stencil, sweep, sweep_rows};
+use crate::field::{Component, Observe, Old, Patch, Record, Rows, Stencil, sweep, sweep_rows};
 use crate::grid::{Grid, Region, Vector};
 use crate::sys::cache::core_cache;
 
@@ -19,8 +19,9 @@ pub trait Physics<const N: usize>: Send + Sync + 'static {
     /// What a cell holds.
     type State: Record;
 
-    /// Whether a sweep over rows that go once round a periodic domain sets their ends itself, before it reads them.
-    const TURNS_ROWS: bool;
+    /// Whether a sweep goes row by row: it costs no more in parts than at once, and where rows go once round a periodic
+    /// domain, it sets their ends itself before it reads them.
+    const BY_ROWS: bool;
 
     /// The names and units of the state's components.
     fn components() -> Vec<Component>;
@@ -92,8 +93,8 @@ impl Order {
 pub struct Pass<'a, S: Record, const N: usize> {
     /// The geometry.
     pub grid: &'a Grid<N>,
-    /// Whether the rows of the source go once round a periodic domain, and their ends are not set yet.
-    pub round: bool,
+    /// Whether the rows of the source go round and lack their ends, and whether what is computed is read again soon.
+    pub(crate) rows: Rows,
     /// What is kept a part of.
     pub old: Old<'a, S::Scalar, N>,
     /// The part of `old` that is kept.
@@ -114,11 +115,11 @@ impl<'a, S: Record, const N: usize> Pass<'a, S, N> {
         stage: &Stage,
         grid: &'a Grid<N>,
         [time, dt]: [f64; 2],
-        round: bool,
+        rows: Rows,
         old: Old<'a, S::Scalar, N>,
     ) -> Self {
         let Stage { keep, take, rate, when, order, .. } = *stage;
-        Pass { grid, round, old, keep, take, by: dt * rate, time: time + when * dt, order }
+        Pass { grid, rows, old, keep, take, by: dt * rate, time: time + when * dt, order }
     }
 
     /// Sets `out` where no rate is asked for.
@@ -135,7 +136,7 @@ pub struct Pointwise<M>(pub M);
 
 impl<M: Model<N>, const N: usize> Physics<N> for Pointwise<M> {
     type State = M::State;
-    const TURNS_ROWS: bool = true;
+    const BY_ROWS: bool = true;
 
     fn components() -> Vec<Component> {
         M::components()
@@ -153,7 +154,7 @@ impl<M: Model<N>, const N: usize> Physics<N> for Pointwise<M> {
         // The layers that a row reads, the one that is asked for ahead, and the one that is written.
         let layers = 2 * M::REACH + 3;
         let row = extent[0] * layers * M::State::COMPONENTS * size_of::<ScalarOf<Self, N>>();
-        [usize::MAX, core_cache() / 2 / row.max(1)]
+        [usize::MAX, core_cache() / 4 * 3 / row.max(1)]
     }
 
     fn initial(&self, x: Vector<N>) -> M::State {
@@ -196,18 +197,18 @@ impl<M> Pointwise<M> {
     ) where
         M: Model<N>,
     {
-        let Pass { grid, round, old, keep, take, by, time, .. } = *pass;
+        let Pass { grid, rows, old, keep, take, by, time, .. } = *pass;
         let model = &self.0;
         // The closures differ in what they compute, not how: the plain step u + dt·f is the one that has to be fastest.
         if keep == 1.0 && take == 0.0 {
             let step =
                 move |before: M::State, u: Stencil<'_, M::State, N>| before.sum_with(model.rate(u, time).scaled(by));
-            sweep_rows(grid, (source, round), old, out, region, M::REACH, step, observe);
+            sweep_rows(grid, source, rows, old, out, region, M::REACH, step, observe);
         } else {
             let mix = move |before: M::State, u: Stencil<'_, M::State, N>| {
                 before.scaled(keep).sum_with(u.here().scaled(take)).sum_with(model.rate(u, time).scaled(by))
             };
-            sweep_rows(grid, (source, round), old, out, region, M::REACH, mix, observe);
+            sweep_rows(grid, source, rows, old, out, region, M::REACH, mix, observe);
         }
     }
 }

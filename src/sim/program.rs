@@ -141,6 +141,27 @@ pub trait Program<const N: usize>: Sized {
     /// Whatever keeps the program from going on; the run ends with it.
     fn step(&mut self, data: &mut Domain<Self::State, N>, shared: &mut Self::Shared, step: &Step<'_>) -> Result<()>;
 
+    /// How many steps may be asked for at a time, if nobody looks at the state between them.
+    fn at_once(&self) -> usize {
+        1
+    }
+
+    /// Does some steps, at most [`at_once`](Self::at_once), one after the other.
+    ///
+    /// # Collective
+    /// As [`step`](Self::step).
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    fn steps(
+        &mut self,
+        data: &mut Domain<Self::State, N>,
+        shared: &mut Self::Shared,
+        steps: &[Step<'_>],
+    ) -> Result<()> {
+        steps.iter().try_for_each(|step| self.step(data, shared, step))
+    }
+
     /// How things are on this rank, after a step or a restart.
     fn progress(&self, data: &Domain<Self::State, N>, _shared: &Self::Shared) -> Progress {
         Progress { sound: data.is_finite(), ..Progress::GOING_ON }
@@ -191,6 +212,7 @@ pub struct Traffic {
 }
 
 /// One step, as the driver asks for it.
+#[derive(Clone, Copy)]
 pub struct Step<'a> {
     /// How many steps were done before it.
     pub number: u64,

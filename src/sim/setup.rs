@@ -6,7 +6,7 @@ use super::checksums::Checksums;
 use super::chronicle::{Beginning, Chronicle, Monitor};
 use super::clock::{Clock, Instant};
 use super::domain::Domain;
-use super::driver::{Simulation, part_done};
+use super::driver::{MOST_AT_ONCE, Simulation, part_done};
 use super::farewell::Farewell;
 use super::heading::before;
 use super::interval::Interval;
@@ -117,6 +117,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let farewell = Farewell::new(layout.checkpoint_bytes(), slowest);
         let mut checksums = Checksums::new(&case.guard, domain.state.patches().len(), comm.meter());
         checksums.take(&domain.pool, &domain.state, clock.now().step);
+        let at_once = at_once(comm, &program, &case, &chronicle)?;
         let (done, over) = (part_done(&clock, &progress), clock.is_over() || progress.finished);
         let began = chronicle.started(&run_id, &Beginning { resumed_from, ..beginning }, done, over);
         comm.vote(began)?;
@@ -131,6 +132,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             failure: None,
             corruption: None,
             checksums,
+            at_once,
             clock,
             checkpoints,
             pending_checkpoint: None,
@@ -144,6 +146,20 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             chronicle,
         })
     }
+}
+
+/// How many steps are done at once: one, if each is looked at.
+///
+/// # Collective
+fn at_once<P: Program<N>, const N: usize>(
+    comm: &Communicator,
+    program: &P,
+    case: &Case,
+    chronicle: &Chronicle<'_>,
+) -> Result<usize> {
+    let mut looks = [u64::from(case.guard.checksums.of_blocks() || chronicle.run().heartbeat.injects())];
+    comm.sum_u64_wrapping(&mut looks)?;
+    Ok(if looks[0] > 0 { 1 } else { program.at_once().clamp(1, MOST_AT_ONCE) })
 }
 
 /// The longest that a checkpoint of this run took before.
