@@ -39,8 +39,6 @@ pub struct Evolution<P: Physics<N>, const N: usize> {
     sweeps: Vec<Sweep>,
     /// How many steps it has made.
     steps: u64,
-    /// The step that the state is of, once one has been made.
-    newest: u64,
     /// What the guard saw of the newest state.
     seen: Option<Seen>,
 }
@@ -70,7 +68,6 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             own: Vec::new(),
             sweeps: Vec::new(),
             steps: 0,
-            newest: 0,
             seen: None,
         }
     }
@@ -278,7 +275,6 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
         let done = self.all_sweeps(domain, steps);
         std::mem::swap(&mut self.buffers[0], &mut domain.state);
         self.steps += steps.len() as u64;
-        self.newest = steps.last().map_or(0, |step| step.number + 1);
         done
     }
 
@@ -295,16 +291,12 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
 
     fn explain(&self, domain: &Domain<P::State, N>) -> Option<Error> {
         // Of several steps done together the first tells, while the state there is of the last.
-        let faults = self.own.iter().filter_map(|own| own.fault.as_ref());
-        let first = faults.min_by_key(|(step, _)| *step);
-        if let Some((step, error)) = first.filter(|(step, _)| *step < self.newest) {
-            return error.clone().map(|error| error.in_step(*step));
+        if let Some(fault) = self.own.iter().filter_map(|own| own.fault.as_ref()).min_by_key(|fault| fault.step) {
+            return Some(fault.error.clone().in_step(fault.step));
         }
-        domain
-            .state()
-            .patches()
-            .iter()
-            .find_map(|patch| self.guard(domain.grid()).explain(patch, &patch.interior(), domain.grid()))
+        let (grid, guard) = (domain.grid(), self.guard(domain.grid()));
+        let first = |patch: &Patch<_, N>| guard.explain(patch, &patch.interior(), grid);
+        domain.state().patches().iter().find_map(first).map(|(_, error)| error)
     }
 
     fn derive(&self, state: P::State, put: impl FnMut(usize, <P::State as Record>::Scalar)) {

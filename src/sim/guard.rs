@@ -63,14 +63,14 @@ impl<'a, P: Physics<N>, const N: usize> Guard<'a, P, N> {
         }
     }
 
-    /// The first cell of a region of a patch that is not sound, as an error that names it.
+    /// The first cell of a region of a patch that is not sound, and an error that names it.
     pub(super) fn explain(
         &self,
         patch: &Patch<<P::State as Record>::Scalar, N>,
         region: &Region<N>,
         grid: &Grid<N>,
-    ) -> Option<Error> {
-        region.cells().find_map(|cell| self.fault(patch.get(cell), cell, grid))
+    ) -> Option<(Cell<N>, Error)> {
+        region.cells().find_map(|cell| Some((cell, self.fault(patch.get(cell), cell, grid)?)))
     }
 
     fn fault(&self, u: P::State, cell: Cell<N>, grid: &Grid<N>) -> Option<Error> {

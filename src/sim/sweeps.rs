@@ -10,7 +10,7 @@ use super::physics::{Pass, Physics, ScalarOf};
 use super::walk::{Walk, clip, tiles, with_ghosts};
 use crate::error::Error;
 use crate::field::{Component, Old, Patch, Record, Rows};
-use crate::grid::{Boundaries, Grid, Parts, Region};
+use crate::grid::{Boundaries, Cell, Grid, Parts, Region};
 use crate::halo::{fill_boundaries_of, wrap_rows};
 
 /// What is known of one of the rank's patches.
@@ -23,8 +23,24 @@ pub(super) struct Own<const N: usize> {
     pub blocks: Vec<(usize, Region<N>)>,
     /// For each of them the time that the present step took so far, s; where it is not measured, nothing.
     pub spent: Vec<f64>,
-    /// The first step of those done together whose result is not sound, and what is wrong with it if a cell of the interior is.
-    pub fault: Option<(u64, Option<Error>)>,
+    /// What is wrong with the first result that is not sound, of the steps done together.
+    pub fault: Option<Fault<N>>,
+}
+
+/// A cell of a patch that is not sound after a step.
+pub(super) struct Fault<const N: usize> {
+    pub step: u64,
+    cell: Cell<N>,
+    pub error: Error,
+}
+
+impl<const N: usize> Fault<N> {
+    /// By step, then in memory order.
+    fn is_before(&self, other: &Self) -> bool {
+        let place = |fault: &Self| (fault.step, fault.cell.0.into_iter().rev());
+        let ((step, cell), (other_step, other_cell)) = (place(self), place(other));
+        step.cmp(&other_step).then_with(|| cell.cmp(other_cell)).is_lt()
+    }
 }
 
 /// Which of a patch's cells are swept: those that need no message still under way, those that do, or all.
@@ -132,7 +148,7 @@ impl<P: Physics<N>, const N: usize> Work<'_, P, N> {
         seen
     }
 
-    /// Sweeps a region, and notes if it is the first that is not sound; of what it reads, the part that is `fresh` lacks the
+    /// Sweeps a region, and notes what is not sound; of what it reads, the part that is `fresh` lacks the
     /// ghosts beyond the domain's faces.
     fn sweep(
         &self,
@@ -141,7 +157,7 @@ impl<P: Physics<N>, const N: usize> Work<'_, P, N> {
         region: &Region<N>,
         fresh: Option<&Region<N>>,
         rows: Rows,
-        fault: &mut Option<(u64, Option<Error>)>,
+        fault: &mut Option<Fault<N>>,
     ) -> Seen {
         if region.is_empty() {
             return Seen::NOTHING;
@@ -169,9 +185,12 @@ impl<P: Physics<N>, const N: usize> Work<'_, P, N> {
             go(source, Old::Separate(old), to);
         }
         let seen = guard.seen();
-        if !seen.sound && fault.as_ref().is_none_or(|(step, _)| sweep.step < *step) {
+        if !seen.sound {
+            // In a ghost it is another's to tell.
             let patch = &*buffers[out];
-            *fault = Some((sweep.step, guard.explain(patch, &region.intersect(&patch.interior()), grid)));
+            let found = guard.explain(patch, &region.intersect(&patch.interior()), grid);
+            let found = found.map(|(cell, error)| Fault { step: sweep.step, cell, error });
+            *fault = [fault.take(), found].into_iter().flatten().reduce(|a, b| if b.is_before(&a) { b } else { a });
         }
         seen
     }
@@ -179,12 +198,7 @@ impl<P: Physics<N>, const N: usize> Work<'_, P, N> {
 
 /// The cells that are asked for of a patch, without those nearer than so far to a side on which it waits for messages: on the
 /// other sides, sweeps after the first need the ghosts that the ones before them compute.
-fn core<const N: usize>(
-    asked: &Region<N>,
-    interior: &Region<N>,
-    waits: &[[bool; 2]; N],
-    reach: usize,
-) -> Region<N> {
+fn core<const N: usize>(asked: &Region<N>, interior: &Region<N>, waits: &[[bool; 2]; N], reach: usize) -> Region<N> {
     let side = |asked: i64, waits: bool, inner: i64| if waits { inner } else { asked };
     let reach = reach as i64;
     Region::new(
@@ -200,7 +214,7 @@ mod tests {
     use super::*;
     use crate::config::Integrator;
     use crate::field::{Role, Stencil};
-    use crate::grid::{Axis, Boundary, Cell, Vector};
+    use crate::grid::{Axis, Boundary, Vector};
     use crate::sim::Model;
 
     crate::record! {
@@ -289,8 +303,7 @@ mod tests {
                 }
                 at.swap(0, result);
             }
-            let mut own =
-                Own { waits, wraps: self.wraps, blocks: Vec::new(), spent: Vec::new(), fault: None };
+            let mut own = Own { waits, wraps: self.wraps, blocks: Vec::new(), spent: Vec::new(), fault: None };
             for sweeps in sweeps.chunks(together) {
                 for part in [Part::Ready, Part::Waiting] {
                     let work = Work {
@@ -348,7 +361,8 @@ mod tests {
                     bench(2 * rates).agrees::<2>(integrator, steps);
                     for other in [true, false] {
                         Bench::new([23, 41], [periodic, other], boundary, rates).agrees::<1>(integrator, steps);
-                        Bench::new([17, 49, 14], [periodic, other, !other], boundary, rates).agrees::<1>(integrator, steps);
+                        Bench::new([17, 49, 14], [periodic, other, !other], boundary, rates)
+                            .agrees::<1>(integrator, steps);
                     }
                 }
             }
@@ -387,8 +401,8 @@ mod tests {
             cache: 0,
         };
         assert!(!work.of(&mut own, &mut buffers.iter_mut().collect::<Vec<_>>(), 4).sound);
-        let (step, error) = own.fault.unwrap();
-        let text = error.unwrap().to_string();
+        let Fault { step, error, .. } = own.fault.unwrap();
+        let text = error.to_string();
         assert!(step == 8 && text.contains("field b is inf") && text.contains("in cell [2, 29, 4]"), "{step}: {text}");
     }
 }

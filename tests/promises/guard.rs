@@ -13,20 +13,21 @@ x = { fixed_value = 1.0 }
 diffusivity = 0.1
 [time]
 end = 1000.0
-cfl = 4.0
+step = 0.0125
 integrator = "forward_euler"
 [checkpoint]
 every = { steps = 20 }
 "#;
 
 #[test]
-fn an_unstable_step_is_stopped_with_the_same_words_on_any_number_of_ranks() {
+fn an_unstable_step_is_stopped_with_the_same_words_on_any_number_of_ranks_and_sweeps_at_once() {
     let room = Room::new();
     room.case("heat.toml", CASE);
     let mut first = None;
-    for ranks in [1, 2, 3, 8] {
-        let name = format!("{ranks}");
-        let ended = room.on(ranks, "heat").runs("heat.toml", &name).ends_with(1);
+    for (ranks, sweeps) in [(1, 1), (2, 1), (3, 1), (8, 1), (1, 4), (2, 3), (3, 4), (8, 7)] {
+        let name = format!("{ranks}-{sweeps}");
+        let sweeps = format!("run.sweeps_per_exchange={sweeps}");
+        let ended = room.on(ranks, "heat").runs("heat.toml", &name).set(&[&sweeps]).ends_with(1);
         let error = ended.error().split("\n\n").next().unwrap();
         for part in ["error: field temperature is ", " in cell [", " at [", "rank ", "step "] {
             assert!(error.contains(part), "{part:?} is missing: {error}");
