@@ -10,6 +10,8 @@
 //! at the state between them (see [`walk`](super::walk)). Now and then a sweep goes block by block instead, to learn what
 //! each block costs.
 
+use std::time::Instant;
+
 use rayon::prelude::*;
 
 use super::domain::Domain;
@@ -18,6 +20,7 @@ use super::integrator::{self, Stage, Stages};
 use super::physics::{Order, Physics, ScalarOf};
 use super::program::{Activity, Needs, Program, Progress, Step, Traffic};
 use super::sweeps::{Own, Part, Sweep, Work, run};
+use super::walk::Trial;
 use crate::config::{Case, StepSize};
 use crate::error::{Error, Result};
 use crate::field::{Component, Field, Patch, Record};
@@ -37,6 +40,8 @@ pub struct Evolution<P: Physics<N>, const N: usize> {
     own: Vec<Own<N>>,
     /// The sweeps of the steps that are being done; kept, so that nothing is allocated.
     sweeps: Vec<Sweep>,
+    /// Whether sweeps that may go together should.
+    trial: Trial,
     /// How many steps it has made.
     steps: u64,
     /// What the guard saw of the newest state.
@@ -67,6 +72,7 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             valid: Vec::new(),
             own: Vec::new(),
             sweeps: Vec::new(),
+            trial: Trial::default(),
             steps: 0,
             seen: None,
         }
@@ -105,13 +111,22 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             domain.exchange.start_but_rows(&mut self.buffers[source])?;
             self.valid[source] = self.buffers[source].width();
         }
+        let together = sweeps.len() > 1 && self.trial.together();
+        let cache = together.then(core_cache);
         show(Activity::Sweep);
-        let mut seen = self.sweep_patches(domain, sweeps, if exchanges { Part::Ready } else { Part::All });
+        let begun = Instant::now();
+        let mut seen = self.sweep_patches(domain, sweeps, if exchanges { Part::Ready } else { Part::All }, cache);
+        let mut took = begun.elapsed();
         if exchanges {
             show(Activity::Exchange);
             domain.exchange.finish(&mut self.buffers[source])?;
             show(Activity::Sweep);
-            seen = seen.and(self.sweep_patches(domain, sweeps, Part::Waiting));
+            let begun = Instant::now();
+            seen = seen.and(self.sweep_patches(domain, sweeps, Part::Waiting, cache));
+            took += begun.elapsed();
+        }
+        if sweeps.len() > 1 {
+            self.trial.learn(together, took.as_secs_f64() / sweeps.len() as f64);
         }
         for sweep in sweeps {
             self.valid[sweep.stage.out] = sweep.depth;
@@ -120,7 +135,13 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
     }
 
     /// Does a part of some sweeps that go together, patch by patch.
-    fn sweep_patches(&mut self, domain: &Domain<P::State, N>, sweeps: &[Sweep], part: Part) -> Seen {
+    fn sweep_patches(
+        &mut self,
+        domain: &Domain<P::State, N>,
+        sweeps: &[Sweep],
+        part: Part,
+        cache: Option<usize>,
+    ) -> Seen {
         let Evolution { physics, asks_timescale, buffers, own, .. } = self;
         let Domain { tiling, boundaries, components, pool, .. } = domain;
         let grid = tiling.grid();
@@ -132,7 +153,7 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             sweeps,
             part,
             asks_timescale: *asks_timescale,
-            cache: core_cache(),
+            cache,
         };
         let (own, width) = (own.par_iter_mut(), self.needs.width());
         let [a, b, rest @ ..] = &mut buffers[..] else { unreachable!("an integrator has two buffers or more") };

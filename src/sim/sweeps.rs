@@ -85,8 +85,9 @@ pub(super) struct Work<'a, P: Physics<N>, const N: usize> {
     pub sweeps: &'a [Sweep],
     pub part: Part,
     pub asks_timescale: bool,
-    /// The bytes of a cache that sweeps that go together should stay in.
-    pub cache: usize,
+    /// The bytes of a cache that the sweeps should stay in while they go through a patch together; without it they go one after
+    /// the other.
+    pub cache: Option<usize>,
 }
 
 impl<P: Physics<N>, const N: usize> Work<'_, P, N> {
@@ -112,14 +113,28 @@ impl<P: Physics<N>, const N: usize> Work<'_, P, N> {
             }
         };
         let mut seen = Seen::NOTHING;
-        if let [sweep] = self.sweeps {
+        if let Some(cache) = self.cache.filter(|_| self.sweeps.len() > 1) {
+            let extent = interior.grow(first.depth as i64).extent();
+            let buffers_used = self.sweeps.len().min(buffers.len());
+            let row = extent[0] * buffers_used * P::State::COMPONENTS * size_of::<ScalarOf<P, N>>();
+            let rows = if N > 1 { extent[1] } else { 1 };
+            let walk = Walk::new::<N>(self.sweeps.len(), reach, row, rows, cache);
+            walk.each(regions, |number, region, fresh| {
+                let sweep = &self.sweeps[number];
+                let goes_on = fresh.lower[N - 1] > region.lower[N - 1];
+                let rows = Rows { round: turns, goes_on, stays: true };
+                seen = seen.and(self.sweep(sweep, buffers, region, Some(fresh), rows, &mut own.fault));
+            });
+            return seen;
+        }
+        for (number, sweep) in self.sweeps.iter().enumerate() {
             let source = &mut *buffers[sweep.stage.source];
             if turns && sweep.measures {
                 wrap_rows(source, &interior.grow((sweep.depth + sweep.reach) as i64), sweep.reach);
             } else if own.wraps && !turns && matches!(self.part, Part::Ready) {
                 wrap_rows(source, &interior, width);
             }
-            for region in regions(0).filter(|region| !region.is_empty()) {
+            for region in regions(number).filter(|region| !region.is_empty()) {
                 if sweep.measures {
                     for ((_, block), spent) in own.blocks.iter().zip(&mut own.spent) {
                         let region = with_ghosts(block, &interior, sweep.depth).intersect(&region);
@@ -134,17 +149,7 @@ impl<P: Physics<N>, const N: usize> Work<'_, P, N> {
                     seen = seen.and(self.sweep(sweep, buffers, &tile, None, rows, &mut own.fault));
                 }
             }
-            return seen;
         }
-        let extent = interior.grow(first.depth as i64).extent();
-        let row = extent[0] * self.sweeps.len().min(buffers.len()) * P::State::COMPONENTS * size_of::<ScalarOf<P, N>>();
-        let rows = if N > 1 { extent[1] } else { 1 };
-        Walk::new::<N>(self.sweeps.len(), reach, row, rows, self.cache).each(regions, |number, region, fresh| {
-            let sweep = &self.sweeps[number];
-            let goes_on = fresh.lower[N - 1] > region.lower[N - 1];
-            let rows = Rows { round: turns, goes_on, stays: true };
-            seen = seen.and(self.sweep(sweep, buffers, region, Some(fresh), rows, &mut own.fault));
-        });
         seen
     }
 
@@ -281,7 +286,7 @@ mod tests {
             integrator: Integrator,
             steps: usize,
             together: usize,
-            cache: usize,
+            cache: Option<usize>,
             waits: [[bool; 2]; N],
         ) -> Vec<[u64; 2]> {
             let physics = Pointwise(Crooked::<REACH>);
@@ -329,15 +334,25 @@ mod tests {
         /// Whether sweeps that go together give the bits of sweeps that go one after the other.
         fn agrees<const REACH: usize>(&self, integrator: Integrator, steps: usize) {
             let nowhere = [[false; 2]; N];
-            let expected = self.after::<REACH>(integrator, steps, 1, 1 << 20, nowhere);
+            let expected = self.after::<REACH>(integrator, steps, 1, None, nowhere);
             assert!(expected.iter().flatten().all(|&bits| f64::from_bits(bits).is_finite()), "{integrator:?}");
-            for (together, cache) in [(2, 0), (3, 20_000), (100, 0), (100, 50_000), (100, 1 << 20)] {
+            for (together, cache) in [
+                (2, Some(0)),
+                (3, Some(20_000)),
+                (100, Some(0)),
+                (100, Some(50_000)),
+                (100, Some(1 << 20)),
+                (100, None),
+            ] {
                 for mut waits in [nowhere, [[true; 2]; N], std::array::from_fn(|a| [a + 1 == N, false])] {
                     // Rows that go round wait for nobody at their ends.
                     waits[0] = waits[0].map(|waits| waits && !self.wraps);
                     let found = self.after::<REACH>(integrator, steps, together, cache, waits);
                     let differs = found.iter().zip(&expected).position(|(found, expected)| found != expected);
-                    assert_eq!(differs, None, "{integrator:?}, {steps} steps, {together} together, {cache}, {waits:?}");
+                    assert_eq!(
+                        differs, None,
+                        "{integrator:?}, {steps} steps, {together} together, {cache:?}, {waits:?}"
+                    );
                 }
             }
         }
@@ -398,7 +413,7 @@ mod tests {
             sweeps: &sweeps,
             part: Part::All,
             asks_timescale: false,
-            cache: 0,
+            cache: Some(0),
         };
         assert!(!work.of(&mut own, &mut buffers.iter_mut().collect::<Vec<_>>(), 4).sound);
         let Fault { step, error, .. } = own.fault.unwrap();

@@ -86,6 +86,33 @@ impl Walk {
     }
 }
 
+/// Learns on this rank whether sweeps are done sooner together or one after the other: together they move less through memory,
+/// one after the other they can be written past the caches and have longer rows of equal work before them. Which counts for
+/// more is the machine's to say; the bits are the same.
+#[derive(Debug, Default)]
+pub(super) struct Trial {
+    /// For one after the other and for together, how often it was tried, and the shortest time of a sweep, s.
+    tries: [(u32, f64); 2],
+}
+
+impl Trial {
+    /// Whether the next sweeps should go together.
+    pub fn together(&self) -> bool {
+        let [(apart, slow), (together, fast)] = self.tries;
+        if apart.min(together) < TRIES { together < apart } else { fast < slow }
+    }
+
+    /// Learns how long each of some sweeps took, s.
+    pub fn learn(&mut self, together: bool, took: f64) {
+        let (tries, best) = &mut self.tries[usize::from(together)];
+        *best = if *tries == 0 { took } else { best.min(took) };
+        *tries = tries.saturating_add(1);
+    }
+}
+
+/// How often each way is tried: what disturbs a measurement only adds to it.
+const TRIES: u32 = 4;
+
 /// How large a slab should be, in bytes: so small that it stays in a core's cache, so large that beginning it costs little.
 const SLAB: usize = 1 << 16;
 
@@ -175,6 +202,22 @@ mod tests {
             play(extent, depth, walk, shrinks);
             play([extent[0], extent[1]], depth, walk, shrinks);
             play([extent[0]], depth, walk, shrinks);
+        }
+    }
+
+    #[test]
+    fn the_faster_way_is_gone_once_both_were_tried() {
+        for (apart, together) in [(2.0, 1.0), (1.0, 2.0)] {
+            let mut trial = Trial::default();
+            let mut ways = Vec::new();
+            for i in 0..20 {
+                let way = trial.together();
+                ways.push(way);
+                // A disturbance of one measurement of the faster way.
+                trial.learn(way, if way { together } else { apart } + if i < 2 { 5.0 } else { 0.0 });
+            }
+            assert_eq!(ways[..8].iter().filter(|&&way| way).count(), 4);
+            assert!(ways[8..].iter().all(|&way| way == (together < apart)), "{ways:?}");
         }
     }
 
