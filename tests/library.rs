@@ -41,7 +41,7 @@ impl<const N: usize> Model<N> for Heat {
 
 /// The allocations of this thread in the steps of a run, and the hash of its result; the writer and the heartbeat have
 /// threads of their own.
-fn measure(comm: &Communicator, integrator: &str, sweeps: &str, block: &str, steps: u64) -> (u64, u64) {
+fn measure(comm: &Communicator, integrator: &str, sweeps: &str, block: &str, size: &str, steps: u64) -> (u64, u64) {
     let text = format!(
         r#"
 grid = {{ cells = [20, 24], block = {block} }}
@@ -50,7 +50,7 @@ run.sweeps_per_exchange = {sweeps}
 checkpoint.every = "never"
 [time]
 end = 1e9
-cfl = 0.8
+{size}
 max_steps = {steps}
 integrator = "{integrator}"
 [model]
@@ -79,21 +79,21 @@ integrator = "{integrator}"
 #[ignore = "called by the tests below"]
 fn one_run() {
     let asked = std::env::var(ASKED).unwrap();
-    let [integrator, sweeps, block, steps] = asked.split(' ').collect::<Vec<_>>().try_into().unwrap();
+    let [integrator, sweeps, block, size, steps] = asked.split(' ').collect::<Vec<_>>().try_into().unwrap();
     let mpi = Mpi::start().unwrap();
-    let (allocations, hash) = measure(&mpi.world(), integrator, sweeps, block, steps.parse().unwrap());
+    let (allocations, hash) = measure(&mpi.world(), integrator, sweeps, block, size, steps.parse().unwrap());
     println!("\n{TOLD}{allocations} {hash}");
 }
 
-/// Says what is to be run: integrator, sweeps, block and steps.
+/// Says what is to be run: integrator, sweeps, block, the size of a step and steps.
 const ASKED: &str = "STEADFAST_TEST_RUN";
 /// Starts the line that tells allocations and hash.
 const TOLD: &str = "measured: ";
 
-fn run(integrator: &str, sweeps: usize, block: &str, steps: u64) -> (u64, u64) {
+fn run(integrator: &str, sweeps: usize, block: &str, size: &str, steps: u64) -> (u64, u64) {
     let again = Command::new(std::env::current_exe().unwrap())
         .args(["one_run", "--exact", "--ignored", "--nocapture"])
-        .env(ASKED, format!("{integrator} {sweeps} {block} {steps}"))
+        .env(ASKED, format!("{integrator} {sweeps} {block} {size} {steps}"))
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&again.stdout);
@@ -104,21 +104,29 @@ fn run(integrator: &str, sweeps: usize, block: &str, steps: u64) -> (u64, u64) {
 
 #[test]
 fn a_run_of_many_steps_allocates_no_more_than_one_of_few() {
-    for (integrator, sweeps) in [("forward_euler", 1), ("ssp_rk2", 4), ("ssp_rk3", 1), ("rk4", 4)] {
-        let [few, many] = [100, 2100].map(|steps| run(integrator, sweeps, "[10,8]", steps).0);
+    let ways = [
+        ("forward_euler", 1, "cfl=0.8"),
+        ("forward_euler", 4, "step=4e-4"),
+        ("ssp_rk2", 4, "cfl=0.8"),
+        ("ssp_rk2", 8, "step=4e-4"),
+        ("ssp_rk3", 1, "cfl=0.8"),
+        ("rk4", 4, "cfl=0.8"),
+    ];
+    for (integrator, sweeps, size) in ways {
+        let [few, many] = [100, 2100].map(|steps| run(integrator, sweeps, "[10,8]", size, steps).0);
         // The status is posted a few times a second, however many steps that are: a machine that is slow today may
         // post a few more. One allocation a step would be 2000.
-        assert!(many < few + 1000, "{integrator}, {sweeps} sweeps: {few} in 100 steps, {many} in 2100");
+        assert!(many < few + 1000, "{integrator}, {sweeps} sweeps, {size}: {few} in 100 steps, {many} in 2100");
     }
 }
 
 #[test]
 fn a_rate_that_depends_on_the_place_gives_the_same_bits_with_any_sweeps_and_blocks() {
-    for integrator in ["forward_euler", "ssp_rk3"] {
-        let hash = |(sweeps, block)| run(integrator, sweeps, block, 20).1;
+    for (integrator, size) in [("forward_euler", "cfl=0.8"), ("forward_euler", "step=4e-4"), ("ssp_rk3", "cfl=0.8")] {
+        let hash = |(sweeps, block)| run(integrator, sweeps, block, size, 20).1;
         let expected = hash((1, "[20,24]"));
         for way in [(4, "[20,24]"), (4, "[10,8]"), (3, "[7,5]"), (2, "[4,24]")] {
-            assert_eq!(hash(way), expected, "{integrator}: {way:?}");
+            assert_eq!(hash(way), expected, "{integrator}, {size}: {way:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How all ranks write one checkpoint together: three phases beside the sweeps, with an agreement after each.
 //!
 //! ```text
-//!            begin            report, advance … at every step                    finish, or the last advance
+//!            begin            report, advance … in every round                   finish, or the last advance
 //!   rank 0   create, stage │ write, fsync │ verify (rank r's │ seal, rename, │ Committed, or
 //!   others   wait,   stage │ write, fsync │ others' blocks)  │     —         │ Discarded on all ranks
 //!                          1              2                  3

@@ -2,10 +2,9 @@
 //!
 //! This is the one file outside `sys/` with `unsafe` code. The proof is short, and every part of it is in this file:
 //!
-//! 1. [`run_rows`] and [`run_cells`] are only called by [`super::sweep`] and [`super::sweep_beside`] through
-//!    [`Bounds::check`] and [`Bounds::run`], which assert that the region, grown by `reach`, lies in the memory region
-//!    of the source, that the region lies in that of the other buffers, and that each buffer has a place for every cell
-//!    of its own memory region.
+//! 1. [`run_rows`] and [`run_cells`] are only called through [`Bounds::check`] and [`Bounds::run`], which assert that the
+//!    region, grown by `reach`, lies in the memory region of the source, that the region lies in that of the other
+//!    buffers, and that each buffer has a place for every cell of its own memory region.
 //! 2. So for each cell of the region and each offset of at most `reach` along every axis, the position
 //!    `at + Σ offset·stride + component·plane` lies in the buffer, if `component < COMPONENTS`.
 //! 3. [`Stencil::at`] asserts that the offset is at most `reach`; `read` and `load` ask for no other components. Offset
@@ -13,6 +12,7 @@
 //!    vectorises (measured: 3–4 times faster).
 //! 4. A row of at least [`LANES`] cells is computed so many at a time, from its first cell on and at last up to its end:
 //!    all of them are cells of the region.
+//! 5. Where rows go round, the source is written between rows, by safe code; no stencil outlives the row that it is of.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -340,6 +340,11 @@ impl<const N: usize> Bounds<N> {
         kernel: F,
         observe: &mut impl Observe<S>,
     ) {
+        let own = match &source {
+            Source::Fixed(data) => data.len(),
+            Source::Round(data) => data.len(),
+        };
+        assert_eq!(S::COMPONENTS.checked_mul(self.source.plane), Some(own), "the source of a sweep differs in shape");
         let numbers = C::COMPONENTS.checked_mul(self.source.plane);
         assert_eq!(numbers, Some(beside.len()), "what lies beside a sweep differs in shape");
         let reads = |old| Inputs { source, beside, old };

@@ -119,8 +119,8 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
         Ok(())
     }
 
-    /// As [`start`](Self::start), but where [rows wrap](Plan::wraps), their ends are left to the caller, who calls
-    /// [`wrap_rows`] when rows are in the cache anyway.
+    /// As [`start`](Self::start), but where [rows wrap](Plan::wraps), their ends are left to whoever reads
+    /// them: sweeps set them as they go, or [`wrap_rows`] does.
     ///
     /// # Collective
     ///

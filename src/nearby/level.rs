@@ -1,7 +1,7 @@
 //! How all ranks take a node-local checkpoint: a copy that the sweeps wait for, and then everything beside them.
 //!
 //! ```text
-//!            begin                      report … at every step                        advance
+//!            begin                      report … in every round                       advance
 //!   rank     copy, checksum │ own piece to its file; to the partner ──►   │  all ranks settled: Saved, or Failed
 //!   partner                 │ ◄── the wards' pieces; these to files       │  the oldest save goes
 //! ```

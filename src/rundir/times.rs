@@ -25,7 +25,7 @@ pub enum Part {
     Packing,
     /// Of an exchange: in MPI, for what neighbours send.
     Waiting,
-    /// In MPI, for what all ranks agree on: the one reduction before each step, and those that a program makes itself.
+    /// In MPI, for what all ranks agree on: the one reduction before each step, or before several done at once, and those that a program makes itself.
     Reductions,
     /// Copies for checkpoints, and waiting for them and for their commits; the writing itself goes on beside the sweeps.
     Checkpoints,

@@ -21,6 +21,9 @@ use crate::error::{Error, Kind, Result};
 use crate::field::Record;
 use crate::rundir::{Part, Phase};
 
+/// The longest that steps done at once should take: so late at most a stop is heard.
+const LONGEST_ROUND: Duration = Duration::from_secs(2);
+
 /// The most steps that are done at once.
 pub(super) const MOST_AT_ONCE: usize = 16;
 
@@ -40,6 +43,8 @@ pub struct Simulation<'a, P: Program<N>, const N: usize> {
     pub(super) checksums: Checksums,
     /// How many steps may be done before anybody looks at the state.
     pub(super) at_once: usize,
+    /// How long each step took in the last round.
+    pub(super) pace: Duration,
     pub(super) clock: Clock,
     pub(super) checkpoints: Writer<<P::State as Record>::Scalar>,
     pub(super) pending_checkpoint: Option<Instant>,
@@ -91,7 +96,11 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             if agreed.stop {
                 return self.interrupt();
             }
-            self.advance(dt);
+            let most = self.most_at_once(&agreed);
+            let before = self.clock.now().step;
+            self.advance(dt, most);
+            let done = (self.clock.now().step - before) as u32;
+            self.pace = begun.elapsed() / done;
             self.farewell.stepped(begun.elapsed());
         }
     }
@@ -101,7 +110,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         self.farewell.before(limit, self.checkpoints.is_pending() || self.outputs.is_pending())
     }
 
-    /// The one all-reduce of a step: soundness, timescale, wishes to stop, and how far the writers are.
+    /// The one all-reduce of a round: soundness, timescale, wishes to stop, and how far the writers are.
     fn agree(&mut self) -> Result<Pulse> {
         self.chronicle.phase(Phase::Reduce);
         self.failure = self.failure.take().or(self.chronicle.run().heartbeat.injected_error().err());
@@ -115,6 +124,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             checkpoint: self.checkpoints.report(),
             output: self.outputs.report(),
             local: self.local.report()?,
+            pace: self.pace.as_secs_f64(),
             ..Pulse::QUIET
         };
         if self.comm.rank() == 0 {
@@ -157,9 +167,9 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
     }
 
     /// Steps of the program: one of this length, and more if nothing is due before they are done.
-    fn advance(&mut self, dt: f64) {
+    fn advance(&mut self, dt: f64, most: usize) {
         let number = self.clock.now().step;
-        let (ahead, count) = self.look_ahead(dt);
+        let (ahead, count) = self.look_ahead(dt, most);
         let Simulation { comm, program, domain, shared, chronicle, checksums, .. } = self;
         let meter = comm.meter();
         let heartbeat = &chronicle.run().heartbeat;
@@ -175,7 +185,9 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         spoil::before_step(heartbeat, domain, number);
         // What it finds waits for the next agreement: the other ranks step, and this one owes them its part.
         let flipped = checksums.compare(&domain.pool, &domain.state).err();
-        let steps = ahead.map(|(Instant { step: number, time }, dt)| Step { number, time, dt, show: &show });
+        let tick = || heartbeat.progress();
+        let steps =
+            ahead.map(|(Instant { step: number, time }, dt)| Step { number, time, dt, show: &show, tick: &tick });
         match program.steps(domain, shared, &steps[..count]) {
             Ok(()) => self.progress = program.progress(domain, shared),
             // The others may wait for a message that never comes.
@@ -188,12 +200,20 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         self.corruption = flipped.or(self.domain.exchange.take_fault());
         self.checksums.take(&self.domain.pool, &self.domain.state, self.clock.now().step);
         meter.enter(Part::Rest);
-        self.chronicle.stepped(self.clock.now(), dt, part_done(&self.clock, &self.progress));
+        self.chronicle.stepped(self.clock.now(), ahead[count - 1].1, part_done(&self.clock, &self.progress));
+    }
+
+    /// How many steps may be done before the ranks agree again, as all of them reckon: one while something is written, which gets on
+    /// at each agreement, or before it is known how long a step takes; and so few that nobody waits long to be heard.
+    fn most_at_once(&self, agreed: &Pulse) -> usize {
+        let writes = agreed.checkpoint.min(agreed.output).min(agreed.local).is_finite();
+        let fit = (LONGEST_ROUND.as_secs_f64() / agreed.pace) as usize;
+        if writes || agreed.pace == 0.0 { 1 } else { fit.clamp(1, self.at_once) }
     }
 
     /// Moves the clock on by a step of this length, and by those after it that can be done at once: their starts, lengths, and
     /// number. Steps of a fixed length alone follow without a look at the state.
-    fn look_ahead(&mut self, dt: f64) -> ([(Instant, f64); MOST_AT_ONCE], usize) {
+    fn look_ahead(&mut self, dt: f64, most: usize) -> ([(Instant, f64); MOST_AT_ONCE], usize) {
         let mut ahead = [(self.clock.now(), dt); MOST_AT_ONCE];
         let (mut count, mut next) = (0, Some(dt));
         while let Some(dt) = next {
@@ -201,7 +221,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             self.clock.advance(dt);
             count += 1;
             // Why there is no next step, the loop finds out when it asks for it.
-            let goes_on = count < self.at_once && !self.is_due();
+            let goes_on = count < most && !self.is_due();
             next = if goes_on { self.clock.next_step(f64::INFINITY).unwrap_or(None) } else { None };
         }
         (ahead, count)

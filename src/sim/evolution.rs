@@ -103,30 +103,31 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
     }
 
     /// Sweeps that go together: the exchange if it is due, overlapped by the sweeps of what does not wait for it; then the rest.
-    fn go(&mut self, domain: &mut Domain<P::State, N>, sweeps: &[Sweep], show: impl Fn(Activity)) -> Result<Seen> {
+    fn go(&mut self, domain: &mut Domain<P::State, N>, sweeps: &[Sweep], step: &Step<'_>) -> Result<Seen> {
         let Sweep { stage: Stage { source, .. }, reach, .. } = sweeps[0];
         let exchanges = self.valid[source] < reach;
         if exchanges {
-            show(Activity::Exchange);
+            step.show(Activity::Exchange);
             domain.exchange.start_but_rows(&mut self.buffers[source])?;
             self.valid[source] = self.buffers[source].width();
         }
-        let together = sweeps.len() > 1 && self.trial.together();
+        let together = sweeps.len() > 1 && self.trial.together(sweeps.len());
         let cache = together.then(core_cache);
-        show(Activity::Sweep);
+        step.show(Activity::Sweep);
         let begun = Instant::now();
-        let mut seen = self.sweep_patches(domain, sweeps, if exchanges { Part::Ready } else { Part::All }, cache);
+        let part = if exchanges { Part::Ready } else { Part::All };
+        let mut seen = self.sweep_patches(domain, sweeps, part, cache, step.tick);
         let mut took = begun.elapsed();
         if exchanges {
-            show(Activity::Exchange);
+            step.show(Activity::Exchange);
             domain.exchange.finish(&mut self.buffers[source])?;
-            show(Activity::Sweep);
+            step.show(Activity::Sweep);
             let begun = Instant::now();
-            seen = seen.and(self.sweep_patches(domain, sweeps, Part::Waiting, cache));
+            seen = seen.and(self.sweep_patches(domain, sweeps, Part::Waiting, cache, step.tick));
             took += begun.elapsed();
         }
         if sweeps.len() > 1 {
-            self.trial.learn(together, took.as_secs_f64() / sweeps.len() as f64);
+            self.trial.learn(together, sweeps.len(), took.as_secs_f64());
         }
         for sweep in sweeps {
             self.valid[sweep.stage.out] = sweep.depth;
@@ -141,6 +142,7 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
         sweeps: &[Sweep],
         part: Part,
         cache: Option<usize>,
+        tick: &(dyn Fn() + Sync),
     ) -> Seen {
         let Evolution { physics, asks_timescale, buffers, own, .. } = self;
         let Domain { tiling, boundaries, components, pool, .. } = domain;
@@ -154,6 +156,7 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             part,
             asks_timescale: *asks_timescale,
             cache,
+            tick,
         };
         let (own, width) = (own.par_iter_mut(), self.needs.width());
         let [a, b, rest @ ..] = &mut buffers[..] else { unreachable!("an integrator has two buffers or more") };
@@ -198,7 +201,7 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
         let (mut done, mut seen) = (0, Seen::NOTHING);
         while done < sweeps.len() {
             let count = self.together(&mut sweeps[done..]);
-            seen = seen.and(self.go(domain, &sweeps[done..done + count], |activity| steps[0].show(activity))?);
+            seen = seen.and(self.go(domain, &sweeps[done..done + count], &steps[0])?);
             done += count;
             if let Sweep { measures: true, last: true, .. } = sweeps[done - 1] {
                 for Own { blocks, spent, .. } in &mut self.own {

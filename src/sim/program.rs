@@ -222,6 +222,8 @@ pub struct Step<'a> {
     pub dt: f64,
     /// Shows whoever watches what this rank is busy with.
     pub(super) show: &'a (dyn Fn(Activity) + Sync),
+    /// Shows that it moves.
+    pub(super) tick: &'a (dyn Fn() + Sync),
 }
 
 impl Step<'_> {

@@ -1,4 +1,4 @@
-//! The one all-reduce of a step: what each rank has to say, as a minimum over all.
+//! The one all-reduce before a step, or before steps that are done at once: what each rank has to say, as a minimum over all.
 
 use crate::comm::Communicator;
 use crate::error::Result;
@@ -31,6 +31,8 @@ pub(super) struct Pulse {
     pub local_due: bool,
     /// How far the pending node-local checkpoint has come.
     pub local: f64,
+    /// The longest that a step took of late, s.
+    pub pace: f64,
 }
 
 impl Pulse {
@@ -46,6 +48,7 @@ impl Pulse {
         output: NOTHING_PENDING,
         local_due: false,
         local: NOTHING_PENDING,
+        pace: 0.0,
     };
 
     /// What all ranks say together.
@@ -65,9 +68,10 @@ impl Pulse {
             self.output,
             any(self.local_due),
             self.local,
+            -self.pace,
         ];
         comm.min_f64(&mut all)?;
-        let [timescale, fault, stop, finished, news, wall_due, checkpoint, output, local_due, local] = all;
+        let [timescale, fault, stop, finished, news, wall_due, checkpoint, output, local_due, local, pace] = all;
         Ok(Pulse {
             timescale,
             fault: fault < 0.0,
@@ -79,6 +83,7 @@ impl Pulse {
             output,
             local_due: local_due < 0.0,
             local,
+            pace: -pace,
         })
     }
 }

@@ -133,6 +133,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
             corruption: None,
             checksums,
             at_once,
+            pace: Duration::ZERO,
             clock,
             checkpoints,
             pending_checkpoint: None,
@@ -157,7 +158,7 @@ fn at_once<P: Program<N>, const N: usize>(
     case: &Case,
     chronicle: &Chronicle<'_>,
 ) -> Result<usize> {
-    let mut looks = [u64::from(case.guard.checksums.of_blocks() || chronicle.run().heartbeat.injects())];
+    let mut looks = [u64::from(case.guard.checksums != config::Checksums::None || chronicle.run().heartbeat.injects())];
     comm.sum_u64_wrapping(&mut looks)?;
     Ok(if looks[0] > 0 { 1 } else { program.at_once().clamp(1, MOST_AT_ONCE) })
 }

@@ -91,27 +91,40 @@ impl Walk {
 /// more is the machine's to say; the bits are the same.
 #[derive(Debug, Default)]
 pub(super) struct Trial {
-    /// For one after the other and for together, how often it was tried, and the shortest time of a sweep, s.
-    tries: [(u32, f64); 2],
+    /// How many sweeps went at a time where it was tried: the most that there were.
+    sweeps: usize,
+    /// How often so many went.
+    count: u32,
+    /// The shortest time, s, one after the other and together.
+    best: [f64; 2],
 }
 
 impl Trial {
-    /// Whether the next sweeps should go together.
-    pub fn together(&self) -> bool {
-        let [(apart, slow), (together, fast)] = self.tries;
-        if apart.min(together) < TRIES { together < apart } else { fast < slow }
+    /// Whether the next sweeps, so many of them, should go together.
+    pub fn together(&self, sweeps: usize) -> bool {
+        // Both ways come equally early and late.
+        let tries = sweeps >= self.sweeps && self.count < TRIES;
+        if tries { [false, true, true, false][self.count as usize % 4] } else { self.best[1] < self.best[0] }
     }
 
-    /// Learns how long each of some sweeps took, s.
-    pub fn learn(&mut self, together: bool, took: f64) {
-        let (tries, best) = &mut self.tries[usize::from(together)];
-        *best = if *tries == 0 { took } else { best.min(took) };
-        *tries = tries.saturating_add(1);
+    /// Learns how long some sweeps took, s.
+    pub fn learn(&mut self, together: bool, sweeps: usize, took: f64) {
+        if sweeps > self.sweeps || self.count == AGAIN {
+            *self = Trial { sweeps, count: 0, best: [f64::INFINITY; 2] };
+        }
+        if sweeps == self.sweeps {
+            let best = &mut self.best[usize::from(together)];
+            *best = best.min(took);
+            self.count += 1;
+        }
     }
 }
 
-/// How often each way is tried: what disturbs a measurement only adds to it.
-const TRIES: u32 = 4;
+/// How often both ways are tried: what disturbs a measurement only adds to it.
+const TRIES: u32 = 8;
+
+/// After how many times they are tried again: what else the machine does may have changed.
+const AGAIN: u32 = 512;
 
 /// How large a slab should be, in bytes: so small that it stays in a core's cache, so large that beginning it costs little.
 const SLAB: usize = 1 << 16;
@@ -206,19 +219,24 @@ mod tests {
     }
 
     #[test]
-    fn the_faster_way_is_gone_once_both_were_tried() {
-        for (apart, together) in [(2.0, 1.0), (1.0, 2.0)] {
-            let mut trial = Trial::default();
-            let mut ways = Vec::new();
-            for i in 0..20 {
-                let way = trial.together();
-                ways.push(way);
-                // A disturbance of one measurement of the faster way.
-                trial.learn(way, if way { together } else { apart } + if i < 2 { 5.0 } else { 0.0 });
-            }
-            assert_eq!(ways[..8].iter().filter(|&&way| way).count(), 4);
-            assert!(ways[8..].iter().all(|&way| way == (together < apart)), "{ways:?}");
+    fn the_faster_way_is_gone_once_both_were_tried_and_now_and_then_they_are_tried_again() {
+        let mut trial = Trial::default();
+        let mut ways = Vec::new();
+        for i in 0..2 * AGAIN {
+            // Fewer sweeps than most go the same way and tell nothing.
+            let way = trial.together(2);
+            trial.learn(way, 2, 0.0);
+            let way = trial.together(4);
+            let faster = i < AGAIN;
+            // Some measurements of the faster way are disturbed.
+            let took = if way == faster { 1.0 } else { 2.0 } + if i % 8 < 2 { 5.0 } else { 0.0 };
+            trial.learn(way, 4, took);
+            ways.push(way);
         }
+        let [first, second] = [&ways[..AGAIN as usize], &ways[AGAIN as usize + 1..]];
+        let settled = |ways: &[bool], way| ways[TRIES as usize + 1..].iter().all(|&gone| gone == way);
+        assert!(settled(first, true) && settled(second, false), "{ways:?}");
+        assert!([first, second].iter().all(|ways| ways[..TRIES as usize].iter().any(|&way| way != ways[20])));
     }
 
     #[test]
