@@ -17,6 +17,7 @@
 //! This room knows nothing of other ranks, nor of what the numbers mean. Read on in [`crate::halo`].
 
 mod bandwidth;
+mod ends;
 mod patch;
 mod record;
 mod scalar;

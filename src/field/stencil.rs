@@ -12,12 +12,14 @@
 //!    vectorises (measured: 3–4 times faster).
 //! 4. A row of at least [`LANES`] cells is computed so many at a time, from its first cell on and at last up to its end:
 //!    all of them are cells of the region.
-//! 5. Where rows go round, the source is written between rows, by safe code; no stencil outlives the row that it is of.
+//! 5. Where rows go round, the source is written between rows, by safe code ([`super::ends`]); no stencil outlives the row
+//!    that it is of.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
+use super::ends::Source;
 use super::{Patch, Record, Scalar};
 use crate::grid::{Axis, Cell, Grid, Offset, Region, Vector};
 use crate::sys::cache::{LINE, finish_streams, prefetch, stream};
@@ -152,10 +154,10 @@ impl<S: Record> Observe<S> for () {
 
 /// How the cells of a patch lie in its memory.
 #[derive(Debug, Clone, Copy)]
-struct Shape<const N: usize> {
+pub(super) struct Shape<const N: usize> {
     lower: [i64; N],
     stride: [usize; N],
-    plane: usize,
+    pub(super) plane: usize,
 }
 
 impl<const N: usize> Shape<N> {
@@ -166,22 +168,22 @@ impl<const N: usize> Shape<N> {
 
     /// The position of a cell's first component.
     #[inline(always)]
-    fn position(&self, cell: Cell<N>) -> usize {
+    pub(super) fn position(&self, cell: Cell<N>) -> usize {
         (0..N).map(|a| (cell.0[a] - self.lower[a]) as usize * self.stride[a]).sum()
     }
 }
 
 /// What a sweep visits, checked once against the memory that it reads and writes.
 pub(super) struct Bounds<const N: usize> {
-    region: Region<N>,
-    source: Shape<N>,
+    pub(super) region: Region<N>,
+    pub(super) source: Shape<N>,
     old: Shape<N>,
     out: Shape<N>,
-    reach: usize,
+    pub(super) reach: usize,
     /// Whether what the region just below it reads has its ends already, where rows go round.
-    goes_on: bool,
+    pub(super) goes_on: bool,
     /// Whether what is computed is written past the caches.
-    streams: bool,
+    pub(super) streams: bool,
     /// From a cell of the region to the one that it is an image of.
     shift: Offset<N>,
     lower: [f64; N],
@@ -199,10 +201,11 @@ pub const LANES: usize = 16;
 /// The most components of a state that is computed so many cells at a time.
 const MOST_COMPONENTS: usize = 16;
 
-/// How many cells ahead of its use the farthest layer is asked for (of 1024 to 4096, measured). The processor follows rows by itself, but not from one
-/// layer to the next: without this, a sweep over memory took 1.7 times as long (measured). It is asked for line by line as
-/// the cells are computed: a row at once is more than a core can wait for, and took 1.4 times as long.
-const AHEAD: usize = 2048;
+/// How many cells ahead of its use the farthest layer is asked for (of 1024 to 4096, measured). The processor follows rows
+/// by itself, but not from one layer to the next: without this, a sweep over memory took 1.7 times as long (measured). It
+/// is asked for line by line as the cells are computed: a row at once is more than a core can wait for, and took 1.4 times
+/// as long.
+pub(super) const AHEAD: usize = 2048;
 
 /// The same for what is written, where it is not written past the caches: a line is read before it is changed.
 const WRITTEN_AHEAD: usize = 256;
@@ -253,16 +256,11 @@ impl<const N: usize> Bounds<N> {
             out: Shape::of(out),
             reach,
             goes_on: false,
-            streams: out.is_streamed() && fills_lines(out, region),
+            streams: out.is_streamed() && out.is_in_lines(region, LANES),
             shift,
             lower: grid.lower().0,
             spacing: grid.spacing().0,
         }
-    }
-
-    /// The same for a region that goes on from one below it, or whose values are not to be written past the caches.
-    pub(super) fn told(self, goes_on: bool, stays: bool) -> Self {
-        Bounds { goes_on, streams: self.streams && !stays, ..self }
     }
 
     /// How far from a row lies what is asked for while it is computed: in the farthest layer that the next ones read,
@@ -280,53 +278,6 @@ impl<const N: usize> Bounds<N> {
         rows as isize * stride[1] + layers as isize * stride[2]
     }
 
-    /// Sets the ends of the rows that the row from `first` on and some after it read and none before it has read, if the rows
-    /// come in the order of [`each_row`]. What lies beyond one end of a row is what lies within the other.
-    ///
-    /// It is called for each row, and does something for one of a few: so that the call costs less, and the rows have come to
-    /// the cache, for which they were asked.
-    #[inline(always)]
-    fn turn<T: Scalar>(&self, data: &mut [T], components: usize, first: Cell<N>) {
-        let group = (AHEAD / self.region.extent()[0] / 2).max(1) as i64;
-        if N == 1 || (first.0[1] - self.region.lower[1]) % group == 0 {
-            self.turn_some(data, components, first, group);
-        }
-    }
-
-    #[inline(never)]
-    fn turn_some<T: Scalar>(&self, data: &mut [T], components: usize, first: Cell<N>, group: i64) {
-        let Bounds { region, reach, source, .. } = self;
-        let (length, far) = (region.extent()[0], *reach as i64);
-        let mut turn = |rows: &Region<N>| {
-            each_row(rows, |row| {
-                for component in 0..components {
-                    let at = source.position(row) + component * source.plane;
-                    let row = &mut data[at - reach..at + length + reach];
-                    for i in 0..*reach {
-                        (row[i], row[length + reach + i]) = (row[length + i], row[reach + i]);
-                    }
-                }
-            });
-        };
-        let mut rows = *region;
-        if N > 2 {
-            let z = first.0[2];
-            if first.0[1..] == region.lower[1..] && !self.goes_on {
-                rows = rows.grow(far);
-                (rows.lower[0], rows.upper[0], rows.upper[2]) = (region.lower[0], region.upper[0], z + far);
-                turn(&rows);
-            }
-            (rows.lower[2], rows.upper[2]) = (z + far, z + far + 1);
-        }
-        if N > 1 {
-            let y = first.0[1];
-            let begins = y == region.lower[1] && (N > 2 || !self.goes_on);
-            let begin = if begins { y - far } else { y + far };
-            (rows.lower[1], rows.upper[1]) = (begin, (y + group).min(region.upper[1]) + far);
-        }
-        turn(&rows);
-    }
-
     /// Runs the kernel over all rows; see [`super::sweep`] and, for what lies beside, [`super::sweep_beside`].
     ///
     /// # Panics
@@ -340,11 +291,8 @@ impl<const N: usize> Bounds<N> {
         kernel: F,
         observe: &mut impl Observe<S>,
     ) {
-        let own = match &source {
-            Source::Fixed(data) => data.len(),
-            Source::Round(data) => data.len(),
-        };
-        assert_eq!(S::COMPONENTS.checked_mul(self.source.plane), Some(own), "the source of a sweep differs in shape");
+        let numbers = S::COMPONENTS.checked_mul(self.source.plane);
+        assert_eq!(numbers, Some(source.len()), "the source of a sweep differs in shape");
         let numbers = C::COMPONENTS.checked_mul(self.source.plane);
         assert_eq!(numbers, Some(beside.len()), "what lies beside a sweep differs in shape");
         let reads = |old| Inputs { source, beside, old };
@@ -370,15 +318,6 @@ impl<const N: usize> Bounds<N> {
             run_cells::<S, C, N, OLD, _, _>(self, reads, out, kernel, observe);
         }
     }
-}
-
-/// The numbers that stencils read.
-pub(super) enum Source<'a, T> {
-    /// As they are.
-    Fixed(&'a [T]),
-    /// In rows that go once round a periodic domain, and whose ends are set before they are read: while the rows come to the
-    /// cache for it, so that a sweep does not wait for their ends first (measured: a sixth of it).
-    Round(&'a mut [T]),
 }
 
 /// What a sweep is given to read.
@@ -451,18 +390,6 @@ impl<const N: usize> Row<N> {
         };
         kernel(before, u, k)
     }
-}
-
-/// Whether the rows of a region are whole cache lines of a patch. If some of what a sweep writes went past the caches and
-/// some did not, the one would wait for the other: that took four times as long (measured).
-fn fills_lines<T: Scalar, const N: usize>(patch: &Patch<T, N>, region: &Region<N>) -> bool {
-    let line = LINE / size_of::<T>();
-    let first = patch.data().as_ptr().addr() / size_of::<T>() + patch.position(Cell(region.lower));
-    let apart = [patch.plane()].into_iter().chain(patch.stride().into_iter().skip(1));
-    (LANES * size_of::<T>()).is_multiple_of(LINE)
-        && region.extent()[0].is_multiple_of(line)
-        && first.is_multiple_of(line)
-        && apart.into_iter().all(|far| far.is_multiple_of(line))
 }
 
 /// Whether a patch has a place for each cell of its memory region, with neighbours along x next to each other.
@@ -592,7 +519,7 @@ fn run_cells<
 /// Visits the first cell of each row of a region, y before z: without the divisions of an iterator over all of them, which
 /// rows of few cells feel.
 #[inline(always)]
-fn each_row<const N: usize>(region: &Region<N>, mut visit: impl FnMut(Cell<N>)) {
+pub(super) fn each_row<const N: usize>(region: &Region<N>, mut visit: impl FnMut(Cell<N>)) {
     if region.is_empty() {
         return;
     }

@@ -1,6 +1,7 @@
 //! One pass of a kernel over a region of a patch.
 
-use super::stencil::{Bounds, Source};
+use super::ends::Source;
+use super::stencil::Bounds;
 use super::{Observe, Old, Patch, Record, Stencil};
 use crate::grid::{Grid, Offset, Region};
 

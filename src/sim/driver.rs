@@ -203,8 +203,8 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         self.chronicle.stepped(self.clock.now(), ahead[count - 1].1, part_done(&self.clock, &self.progress));
     }
 
-    /// How many steps may be done before the ranks agree again, as all of them reckon: one while something is written, which gets on
-    /// at each agreement, or before it is known how long a step takes; and so few that nobody waits long to be heard.
+    /// How many steps may be done before the ranks agree again, as all of them reckon: one while something is written, which
+    /// gets on at each agreement, or before it is known how long a step takes; and so few that nobody waits long to be heard.
     fn most_at_once(&self, agreed: &Pulse) -> usize {
         let writes = agreed.checkpoint.min(agreed.output).min(agreed.local).is_finite();
         let fit = (LONGEST_ROUND.as_secs_f64() / agreed.pace) as usize;
