@@ -87,8 +87,8 @@ impl Walk {
 }
 
 /// Learns on this rank whether sweeps are done sooner together or one after the other: together they move less through memory,
-/// one after the other they can be written past the caches and have longer rows of equal work before them. Which counts for
-/// more is the machine's to say; the bits are the same.
+/// one after the other they can be written past the caches and go on for longer without a break. Which counts for more is the
+/// machine's to say; the bits are the same.
 #[derive(Debug, Default)]
 pub(super) struct Trial {
     /// How many sweeps went at a time where it was tried: the most that there were.
