@@ -8,7 +8,6 @@ use std::io;
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-use super::disk::DiskFile;
 use super::header::Header;
 use super::layout::Layout;
 
@@ -44,8 +43,9 @@ pub(crate) fn of_block(header: &Header, component: usize, chunk: usize, bytes: &
     digest.finish()
 }
 
-/// The seal of a file: the checksum of every byte that belongs to no block, as it stands in the file now.
-pub(super) fn of_file(file: &dyn DiskFile, layout: &Layout) -> io::Result<u64> {
+/// The seal of a file: the checksum of every byte that belongs to no block, as it stands in the file now; `read` fills a buffer
+/// from a place in it.
+pub(super) fn of_file(read: impl Fn(&mut [u8], u64) -> io::Result<()>, layout: &Layout) -> io::Result<u64> {
     let sealed = layout.sealed().ok_or_else(|| io::Error::other("the parts of the file overlap"))?;
     let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
     let mut buffer = vec![0; 1 << 18];
@@ -53,7 +53,7 @@ pub(super) fn of_file(file: &dyn DiskFile, layout: &Layout) -> io::Result<u64> {
         let mut at = range.start;
         while at < range.end {
             let part = (range.end - at).min(buffer.len() as u64) as usize;
-            file.read_whole(&mut buffer[..part], at)?;
+            read(&mut buffer[..part], at)?;
             digest.update(&buffer[..part]);
             at += part as u64;
         }

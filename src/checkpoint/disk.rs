@@ -1,6 +1,6 @@
 //! What a checkpoint asks of a file system: a few verbs, so that a test can put a disk of its own beneath them.
 //!
-//! [`System`] is the real one: each verb is one system call. The tests' own disk knows what is durable and what is merely
+//! [`System`] is the real one: each verb is one system call, and large parts of a file go past the page cache. The tests' own disk knows what is durable and what is merely
 //! written, loses power where it is told to, and fails as disks do. The cost of the indirection is a call through a table
 //! for each system call.
 
@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use crate::sys::direct::DirectFile;
 use crate::sys::files::{forget_cached, free_space, reserve, sync_directory};
 
 /// A file system. A call that a signal interrupts is begun again; an error is final.
@@ -45,6 +46,8 @@ pub(super) trait DiskFile: Debug + Send + Sync {
     /// Puts everything that was written through any handle on stable storage. After an error nobody knows what is there:
     /// the system has given up what it could not write, and says yes the next time.
     fn sync(&self) -> io::Result<()>;
+    /// How many of the bytes that were written through this handle may wait in memory for a sync.
+    fn unsynced(&self) -> usize;
     /// Asks that what is read next comes from the disk.
     fn forget_cached(&self);
     /// What tells this file from any other.
@@ -85,11 +88,12 @@ pub(super) struct System;
 
 impl Disk for System {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(File::options().read(true).write(true).create_new(true).open(path)?))
+        let file = File::options().read(true).write(true).create_new(true).open(path)?;
+        Ok(Box::new(DirectFile::new(file, true)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(File::options().read(true).write(true).open(path)?))
+        Ok(Box::new(DirectFile::new(File::options().read(true).write(true).open(path)?, true)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -117,7 +121,7 @@ impl Disk for System {
     }
 }
 
-impl DiskFile for File {
+impl DiskFile for DirectFile {
     fn read_some(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
         self.read_at(bytes, at)
     }
@@ -127,23 +131,27 @@ impl DiskFile for File {
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {
-        self.set_len(length)
+        self.cached().set_len(length)
     }
 
     fn reserve(&self, length: u64) -> io::Result<()> {
-        again(|| reserve(self, length))
+        again(|| reserve(self.cached(), length))
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_all()
+        DirectFile::sync(self)
+    }
+
+    fn unsynced(&self) -> usize {
+        DirectFile::unsynced(self)
     }
 
     fn forget_cached(&self) {
-        forget_cached(self);
+        forget_cached(self.cached());
     }
 
     fn inode(&self) -> io::Result<u64> {
-        again(|| self.metadata()).map(|metadata| metadata.ino())
+        again(|| self.cached().metadata()).map(|metadata| metadata.ino())
     }
 }
 

@@ -12,12 +12,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::checksum;
+use super::disk::DiskFile;
 use super::header::Header;
 use super::layout::{FORMAT, Layout};
 use super::objects::{Group, Metadata, damaged, rewritten};
 use super::stored::{Stored, StoredKind};
 use crate::error::{Error, Kind, Result};
 use crate::field::{Component, ScalarKind};
+use crate::sys::direct::DirectFile;
 
 /// The longest header that is read, in bytes; real ones have some thousands.
 const LONGEST_HEADER: u64 = 64 << 20;
@@ -33,7 +35,7 @@ const MOST_BESIDES_A_FIELD: u64 = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Opened {
     pub path: PathBuf,
-    pub file: File,
+    pub file: DirectFile,
     pub header: Header,
     pub layout: Layout,
     /// The checksums of all blocks, component after component; empty where another rank read the metadata.
@@ -52,8 +54,8 @@ impl Opened {
         let (file, layout, header) = read_layout(path)?;
         let read = |range| read_words(&file, range).map_err(|cause| Error::io("read the checkpoint", path, &cause));
         let seal = read(&layout.seal)?[0];
-        let found =
-            checksum::of_file(&file, &layout).map_err(|cause| Error::io("read the checkpoint", path, &cause))?;
+        let found = checksum::of_file(|bytes, at| file.read_exact_at(bytes, at), &layout)
+            .map_err(|cause| Error::io("read the checkpoint", path, &cause))?;
         if seal != found {
             return Err(damaged(format!(
                 "the seal does not fit: {seal:016x} is stored, the file gives {found:016x}; something but its blocks was \
@@ -62,20 +64,26 @@ impl Opened {
         }
         let checksums = read(&layout.checksums)?;
         let costs = read(&layout.costs)?.into_iter().map(f64::from_bits).collect();
-        Ok(Opened { path: path.to_owned(), file, header, layout, checksums, costs })
+        Ok(Opened { path: path.to_owned(), file: DirectFile::new(file, false), header, layout, checksums, costs })
     }
 
     /// Reads one block of one component and checks it.
     pub fn read_chunk(&self, component: usize, chunk: usize, bytes: &mut [u8]) -> Result<()> {
-        self.read_checked(component, chunk, self.checksums[self.layout.entry(component, chunk)], bytes)
+        read_chunk(self.file.cached(), &self.layout, component, chunk, bytes)
+            .map_err(|cause| Error::io("read the checkpoint", &self.path, &cause))?;
+        self.check_chunk(component, chunk, self.checksums[self.layout.entry(component, chunk)], bytes)
     }
 
-    /// Reads one block of one component and compares it with this checksum.
-    pub fn read_checked(&self, component: usize, chunk: usize, checksum: u64, bytes: &mut [u8]) -> Result<()> {
-        read_chunk(&self.file, &self.layout, component, chunk, bytes)
-            .map_err(|cause| Error::io("read the checkpoint", &self.path, &cause))?;
-        let found = checksum::of_block(&self.header, component, chunk, bytes);
-        if found == checksum {
+    /// Reads blocks of one component that follow each other in the file, from the first on; past the page cache where that can
+    /// be, since a restart reads them once.
+    pub fn read_chunks(&self, component: usize, first: usize, bytes: &mut [u8]) -> Result<()> {
+        let read = DiskFile::read_whole(&self.file, bytes, self.layout.chunk(component, first).start);
+        read.map_err(|cause| Error::io("read the checkpoint", &self.path, &cause))
+    }
+
+    /// Compares what was read of one block of one component with its checksum.
+    pub fn check_chunk(&self, component: usize, chunk: usize, checksum: u64, bytes: &[u8]) -> Result<()> {
+        if checksum::of_block(&self.header, component, chunk, bytes) == checksum {
             return Ok(());
         }
         let cells = self.header.cells_of_chunk(chunk);

@@ -4,6 +4,7 @@
 //! An error is final: after a failed fsync nobody knows what is on the disk, so that a second one proves nothing.
 
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +18,7 @@ use super::layout::Layout;
 use crate::error::{Error, Kind, Result};
 use crate::grid::random::mix;
 use crate::sys::files::directory_of;
+use crate::sys::pages::Pages;
 
 /// How much of a checkpoint is read back from the disk before it is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,12 +82,18 @@ pub(super) struct Job {
     pub inode: u64,
 }
 
-/// The most bytes that are written by one call, so that a thread that is told to stop does so soon.
-const LARGEST_WRITE: usize = 8 << 20;
+/// The most bytes that are written or read by one call, so that a thread that is told to stop does so soon.
+const LARGEST_PART: usize = 8 << 20;
 
-/// The most bytes that wait in memory for the disk. The system would take them all at once and then be silent for as long as
-/// a slow disk needs, which is how a stuck one looks.
+/// The most bytes that wait in memory for the disk, of those that do not go past the page cache. The system would take them all
+/// at once and then be silent for as long as a slow disk needs, which is how a stuck one looks.
 const MOST_UNSYNCED: usize = 64 << 20;
+
+/// Blocks of the same size in the order of the file, by neighbours that are read at once; at least one at a time.
+pub(super) fn parts_to_read<B>(blocks: &[B], size: usize, chunk: impl Fn(&B) -> usize) -> impl Iterator<Item = &[B]> {
+    let most = (LARGEST_PART / size.max(1)).max(1);
+    blocks.chunk_by(move |a, b| chunk(a) + 1 == chunk(b)).flat_map(move |run| run.chunks(most))
+}
 
 impl Job {
     /// Opens the file that rank 0 created.
@@ -100,21 +108,18 @@ impl Job {
         let refused = self.refused("write the blocks of the checkpoint");
         let not_stable = self.refused("put the blocks of the checkpoint on stable storage");
         let size = self.layout.chunk_bytes as usize;
-        let mut unsynced = 0;
         for component in 0..self.layout.fields.len() {
             let mut rest = &bytes[component * chunks.len() * size..][..chunks.len() * size];
             for run in chunks.chunk_by(|a, b| a + 1 == *b) {
                 let (here, after) = rest.split_at(run.len() * size);
                 rest = after;
                 let mut at = self.layout.chunk(component, run[0]).start;
-                for part in here.chunks(LARGEST_WRITE) {
+                for part in here.chunks(LARGEST_PART) {
                     watch.part(self)?;
                     file.write_whole(part, at).map_err(&refused)?;
                     at += part.len() as u64;
-                    unsynced += part.len();
-                    if unsynced >= MOST_UNSYNCED {
+                    if file.unsynced() >= MOST_UNSYNCED {
                         file.sync().map_err(&not_stable)?;
-                        unsynced = 0;
                     }
                 }
             }
@@ -134,27 +139,31 @@ impl Job {
         how: Verify,
     ) -> Result<()> {
         file.forget_cached();
-        let mut bytes = vec![0; self.layout.chunk_bytes as usize];
+        let size = self.layout.chunk_bytes as usize;
+        let mut bytes = Pages::<u8>::default();
         for component in 0..self.layout.fields.len() {
-            let blocks = chunks.iter().zip(&checksums[component * chunks.len()..]);
-            for (&chunk, &checksum) in blocks.filter(|&(&chunk, _)| how.wants(self.header.step, chunk)) {
+            let blocks = chunks.iter().copied().zip(checksums[component * chunks.len()..].iter().copied());
+            let wanted: Vec<_> = blocks.filter(|&(chunk, _)| how.wants(self.header.step, chunk)).collect();
+            for part in parts_to_read(&wanted, size, |&(chunk, _)| chunk) {
                 watch.part(self)?;
-                file.read_whole(&mut bytes, self.layout.chunk(component, chunk).start)
+                bytes.make_room(part.len() * size);
+                file.read_whole(&mut bytes, self.layout.chunk(component, part[0].0).start)
                     .map_err(self.refused("read the checkpoint back"))?;
-                let found = checksum::of_block(&self.header, component, chunk, &bytes);
-                if found != checksum {
-                    let name = &self.header.components[component].name;
-                    let cells = self.header.cells_of_chunk(chunk);
-                    return Err(Error::new(
-                        Kind::Io,
-                        format!("block {chunk} of field {name} (cells {cells}) reads back other than it was written"),
-                    )
-                    .at_path(&self.partial)
-                    .hint("memory, cable or disk is at fault: look at the system's log"));
+                for (&(chunk, checksum), bytes) in part.iter().zip(bytes.chunks(size)) {
+                    if checksum::of_block(&self.header, component, chunk, bytes) != checksum {
+                        return Err(self.reads_back_other(component, chunk));
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    fn reads_back_other(&self, component: usize, chunk: usize) -> Error {
+        let (name, cells) = (&self.header.components[component].name, self.header.cells_of_chunk(chunk));
+        let what = format!("block {chunk} of field {name} (cells {cells}) reads back other than it was written");
+        let hint = "memory, cable or disk is at fault: look at the system's log";
+        Error::new(Kind::Io, what).at_path(&self.partial).hint(hint)
     }
 
     /// Writes checksums, costs and seal, and gives the file its final name: the commit.
@@ -173,10 +182,10 @@ impl Job {
             (bytemuck::cast_slice(costs), self.layout.costs.start),
         ];
         for (table, at) in tables {
-            meant.write_whole(table, at).map_err(&unwritten)?;
+            meant.write_all_at(table, at).map_err(&unwritten)?;
             file.write_whole(table, at).map_err(&unwritten)?;
         }
-        let seal = checksum::of_file(meant, &self.layout).map_err(&unwritten)?;
+        let seal = checksum::of_file(|bytes, at| meant.read_exact_at(bytes, at), &self.layout).map_err(&unwritten)?;
         file.write_whole(&seal.to_ne_bytes(), self.layout.seal.start).map_err(&unwritten)?;
         file.sync().map_err(self.refused("put the checkpoint on stable storage"))?;
         self.check_sealed(file.as_ref(), seal)?;
@@ -207,7 +216,8 @@ impl Job {
         let refused = self.refused("read the checkpoint back");
         let mut stored = [0; 8];
         file.read_whole(&mut stored, self.layout.seal.start).map_err(&refused)?;
-        let sound = stored == seal.to_ne_bytes() && checksum::of_file(file, &self.layout).map_err(&refused)? == seal;
+        let found = checksum::of_file(|bytes, at| file.read_whole(bytes, at), &self.layout).map_err(&refused)?;
+        let sound = stored == seal.to_ne_bytes() && found == seal;
         if sound {
             return Ok(());
         }

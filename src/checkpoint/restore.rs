@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::mpsc::channel;
 
 use super::header::Header;
 use super::layout::Layout;
 use super::open::Opened;
+use super::phases::parts_to_read;
 use crate::comm::Communicator;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Field, Patch, Scalar};
 use crate::grid::{Partition, Region, Tiling};
+use crate::sys::direct::DirectFile;
+use crate::sys::pages::Pages;
 
 /// Fills the interiors of a field from a checkpoint, and returns its header; every block that is used is checked.
 ///
@@ -54,7 +58,7 @@ fn share(communicator: &Communicator, path: &Path) -> Result<Opened> {
         Some(opened) => opened,
         None => File::open(path).map_err(|cause| Error::io("open the checkpoint", path, &cause)).map(|file| Opened {
             path: path.to_owned(),
-            file,
+            file: DirectFile::new(file, false),
             header,
             layout,
             checksums: Vec::new(),
@@ -115,22 +119,54 @@ impl<'o, const N: usize> Source<'o, N> {
         Ok(Source { opened, stored, uses })
     }
 
-    /// Fills the patches of this rank; needs no other.
+    /// Fills the patches of this rank; needs no other. While some blocks are checked and copied, the next ones are read.
     fn fill<T: Scalar>(&self, checksums: &[u64], field: &mut Field<T, N>, tick: &dyn Fn()) -> Result<()> {
         let Source { opened, stored, uses } = self;
         let shape = stored.shape();
-        let mut numbers = vec![T::default(); shape.iter().product()];
-        let reads = (0..opened.header.components.len())
-            .flat_map(|component| uses.iter().map(move |(&chunk, indices)| (component, chunk, indices)));
-        for ((component, chunk, indices), &checksum) in reads.zip(checksums) {
-            tick();
-            opened.read_checked(component, chunk, checksum, bytemuck::cast_slice_mut(&mut numbers))?;
-            let region = stored.region(stored.block_of_chunk(chunk));
-            for &index in indices {
-                copy_common(&numbers, region, shape, component, &mut field.patches_mut()[index]);
-            }
+        let size: usize = shape.iter().product();
+        let uses: Vec<_> = uses.iter().collect();
+        let parts = || {
+            let of_field = || parts_to_read(&uses, size * size_of::<T>(), |&(&chunk, _)| chunk);
+            (0..opened.header.components.len()).flat_map(move |component| of_field().map(move |part| (component, part)))
+        };
+        let (read, to_check) = channel::<Result<Pages<T>>>();
+        let (checked, to_read) = channel();
+        for _ in 0..2 {
+            let _ = checked.send(Pages::default());
         }
-        Ok(())
+        let reader = move || {
+            // Whoever hears no more has met an error.
+            for ((component, part), mut numbers) in parts().zip(to_read) {
+                numbers.make_room(part.len() * size);
+                let outcome = opened.read_chunks(component, *part[0].0, bytemuck::cast_slice_mut(&mut numbers));
+                if read.send(outcome.map(|()| numbers)).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::scope(move |scope| {
+            let reading = std::thread::Builder::new().name("restore".into()).spawn_scoped(scope, reader);
+            reading.map_err(|cause| Error::io("start the thread that reads the checkpoint", &opened.path, &cause))?;
+            let mut checksums = checksums.iter();
+            for ((component, part), numbers) in parts().zip(to_check) {
+                tick();
+                let numbers = numbers?;
+                for ((&(&chunk, indices), block), &checksum) in
+                    part.iter().zip(numbers.chunks(size)).zip(&mut checksums)
+                {
+                    opened.check_chunk(component, chunk, checksum, bytemuck::cast_slice(block))?;
+                    let region = stored.region(stored.block_of_chunk(chunk));
+                    for &index in indices {
+                        copy_common(block, region, shape, component, &mut field.patches_mut()[index]);
+                    }
+                }
+                let _ = checked.send(numbers);
+            }
+            match checksums.next() {
+                None => Ok(()),
+                Some(_) => Err(Error::new(Kind::Internal, "the thread that reads the checkpoint ended too early")),
+            }
+        })
     }
 }
 

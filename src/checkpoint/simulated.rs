@@ -542,6 +542,11 @@ impl DiskFile for Handle {
         fails.map_or_else(|| reported(fault, ()), |errno| Err(errno.into()))
     }
 
+    fn unsynced(&self) -> usize {
+        let bytes = |change: &Change| if let Change::Bytes { bytes, .. } = change { bytes.len() } else { 0 };
+        self.mount.medium.state().files[&self.inode].unsynced.iter().map(bytes).sum()
+    }
+
     fn forget_cached(&self) {
         if let Ok((_, mut state)) = self.call(Verb::Forget) {
             let content = state.files.get_mut(&self.inode).unwrap();

@@ -4,6 +4,7 @@ use super::checksum::BlockDigest;
 use super::header::Header;
 use crate::field::{Field, Patch, Scalar};
 use crate::grid::{BlockId, Region, Tiling};
+use crate::sys::pages::Pages;
 
 /// The blocks of one rank as they will stand in the file; the memory is used again for each checkpoint.
 #[derive(Debug, Default)]
@@ -11,7 +12,7 @@ pub(super) struct Staging<T> {
     /// The chunks in the order of the file.
     pub chunks: Vec<usize>,
     /// Their numbers, component after component, chunk after chunk.
-    pub numbers: Vec<T>,
+    pub numbers: Pages<T>,
     /// Their checksums in the same order.
     pub checksums: Vec<u64>,
 }
@@ -24,12 +25,7 @@ impl<T: Scalar> Staging<T> {
         let count = blocks.len() * field.components();
         self.chunks.clear();
         self.chunks.extend(blocks.iter().map(|block| block.chunk));
-        if self.numbers.capacity() < count * size {
-            // Zeroed by the system page by page as the copy gets there, not once more beforehand.
-            self.numbers = Vec::new();
-            self.numbers = vec![T::default(); count * size];
-        }
-        self.numbers.resize(count * size, T::default());
+        self.numbers.make_room(count * size);
         self.checksums.resize(count, 0);
         copy_blocks(header, tiling, &blocks, threads, &mut self.numbers, &mut self.checksums);
     }
@@ -144,7 +140,7 @@ mod tests {
                 }
             }
             for threads in [1, 2, 3, 100] {
-                let mut staging = Staging { chunks: vec![9; 4], numbers: vec![9; 1000], checksums: vec![9; 1] };
+                let mut staging = Staging { chunks: vec![9; 4], numbers: Pages::zeroed(1000), checksums: vec![9; 1] };
                 staging.fill(&header, &tiling, &field, threads);
                 assert!(staging.chunks.is_sorted());
                 let places = (0..2).flat_map(|component| staging.chunks.iter().map(move |&chunk| (component, chunk)));

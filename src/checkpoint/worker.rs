@@ -18,7 +18,7 @@ use crate::field::Scalar;
 pub(super) enum Order {
     /// Phase 2: read these blocks back, whose checksums follow component after component.
     Verify { chunks: Vec<usize>, checksums: Vec<u64> },
-    /// Phase 3 on rank 0, which has the checksums and costs of all blocks: seal, rename, and remove what is too old.
+    /// Phase 3 on rank 0, which has the checksums and costs of all blocks: seal, rename; and then remove what is too old.
     Commit { checksums: Vec<u64>, costs: Vec<f64> },
     /// Phase 3 on the others.
     Rest,
@@ -169,11 +169,12 @@ fn work<T: Scalar>(
             Order::Commit { checksums, costs } => {
                 let created = created.as_ref().expect("the rank that created the file commits it");
                 job.commit(&System, created, &checksums, &costs, settings.fence.as_ref())?;
+                progress.set(Ok(3));
+                // Nobody waits for it: to free the blocks of a large file takes its time.
                 let (step, keep, fence) = (job.header.step, settings.keep, settings.fence.as_ref());
                 if let Err(error) = store::retain_on(&System, &settings.directory, step, keep, past, fence) {
                     log::warn!("{error}");
                 }
-                progress.set(Ok(3));
             }
             Order::Rest => progress.set(Ok(3)),
         }

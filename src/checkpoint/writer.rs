@@ -13,6 +13,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::create::create;
@@ -28,6 +29,7 @@ use crate::error::{Error, Kind, Result};
 use crate::field::{Field, Scalar};
 use crate::grid::{Partition, Tiling};
 use crate::rundir::{Spoil, checkpoint_name};
+use crate::sys::pages::Pages;
 
 /// Where checkpoints go and how they are treated.
 #[derive(Clone)]
@@ -76,15 +78,19 @@ pub enum Outcome {
 /// Writes checkpoints beside the sweeps, one at a time.
 ///
 /// # Memory
-/// The staging copy of one checkpoint: the bytes of this rank's blocks, once, which are kept from the first checkpoint on for
-/// the next; while one is verified, one block, and the checksums of the blocks of another rank; and on rank 0, until it is
+/// The staging copy of one checkpoint: the bytes of this rank's blocks, once, which are kept from the first checkpoint on, or
+/// from [`make_room`](Self::make_room), for the next; while one is verified, eight mebibytes, or one block if that is larger, and the checksums of the blocks of another rank; and on rank 0, until it is
 /// sealed, the checksums and costs of all blocks of all ranks, and the metadata once more. A second checkpoint cannot begin
 /// before the first has ended, however slow the disk is.
 pub struct Writer<T> {
     settings: Settings,
     past: Past,
     staging: Staging<T>,
+    /// Memory for the first staging copy, on its way.
+    room: Option<JoinHandle<Pages<T>>>,
     pending: Option<Pending<T>>,
+    /// The thread of the last checkpoint, which removes what is too old by now.
+    retiring: Option<Worker<T>>,
     /// The byte of which a bit flips between checksum and disk, on purpose.
     flip: Option<usize>,
 }
@@ -131,7 +137,27 @@ impl Circle {
 impl<T: Scalar> Writer<T> {
     /// A writer with nothing to do yet.
     pub fn new(settings: Settings) -> Self {
-        Writer { settings, past: Past::default(), staging: Staging::default(), pending: None, flip: None }
+        Writer {
+            settings,
+            past: Past::default(),
+            staging: Staging::default(),
+            room: None,
+            pending: None,
+            retiring: None,
+            flip: None,
+        }
+    }
+
+    /// Takes the memory for copies of so many numbers beside the sweeps, so that they do not stand for it at the first
+    /// checkpoint: pages that are touched for the first time can take longer than the copy (up to ten times, measured).
+    pub fn make_room(&mut self, numbers: usize) {
+        let touched = move || {
+            let mut pages = Pages::zeroed(numbers);
+            pages.touch();
+            pages
+        };
+        // Without it nothing but time is lost.
+        self.room = std::thread::Builder::new().name("staging".into()).spawn(touched).ok();
     }
 
     /// Whether a checkpoint is being written; the same on all ranks.
@@ -171,6 +197,7 @@ impl<T: Scalar> Writer<T> {
             checked => checked,
         };
         communicator.vote(fits)?;
+        self.retire();
 
         let (step, path) = (header.step, self.settings.directory.join(checkpoint_name(header.step)));
         let mut created_here = None;
@@ -185,6 +212,9 @@ impl<T: Scalar> Writer<T> {
             Err(error) => (0, Work::Failed(error.on_rank(0))),
             Ok(job) => {
                 let mut staging = std::mem::take(&mut self.staging);
+                if let Some(room) = self.room.take().and_then(|room| room.join().ok()) {
+                    staging.numbers = room;
+                }
                 staging.fill(&job.header, tiling, field, self.settings.threads);
                 if let Some(byte) = self.flip.take() {
                     Spoil::flip(bytemuck::cast_slice_mut(&mut staging.numbers), byte);
@@ -242,7 +272,7 @@ impl<T: Scalar> Writer<T> {
         Ok(None)
     }
 
-    /// Waits until the pending checkpoint, if there is one, has ended, and tells how.
+    /// Waits until the pending checkpoint, if there is one, has ended and what is too old is gone, and tells how it ended.
     ///
     /// # Collective
     ///
@@ -256,9 +286,11 @@ impl<T: Scalar> Writer<T> {
             let mut agreed = [self.report()];
             communicator.min_f64(&mut agreed)?;
             if let Some(outcome) = self.advance(communicator, agreed[0])? {
+                self.retire();
                 return Ok(Some(outcome));
             }
         }
+        self.retire();
         Ok(None)
     }
 
@@ -273,11 +305,18 @@ impl<T: Scalar> Writer<T> {
         if self.is_pending() { self.discard(communicator).map(drop) } else { Ok(()) }
     }
 
+    /// Takes back the memory of the last checkpoint, once its thread has nothing more to do.
+    fn retire(&mut self) {
+        if let Some(worker) = self.retiring.take() {
+            self.staging = worker.end().0;
+        }
+    }
+
     fn complete(&mut self) -> Option<Outcome> {
         let Pending { step, path, bytes, verify, work, started, stall, .. } = self.pending.take()?;
         self.past.committed(step, verify);
         if let Work::Running { worker, .. } = work {
-            self.staging = worker.end().0;
+            self.retiring = Some(worker);
         }
         Some(Outcome::Committed { step, path, bytes, stall, duration: started.elapsed() })
     }

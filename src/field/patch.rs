@@ -4,7 +4,8 @@ use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn, ShapeBuilder, Slice, StrideShape
 
 use super::{Record, Scalar};
 use crate::grid::{BlockId, Cell, Partition, Patches, Region, Tiling};
-use crate::sys::cache::{LINE, prefer_huge_pages, shared_cache};
+use crate::sys::cache::{LINE, shared_cache};
+use crate::sys::pages::prefer_huge_pages;
 
 /// The memory of one patch, a box of blocks: a plane a component, each `[z, y, x]` with `width` ghosts on every side.
 ///

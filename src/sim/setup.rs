@@ -20,6 +20,7 @@ use crate::checkpoint::{self, Writer};
 use crate::comm::Communicator;
 use crate::config::{self, Case};
 use crate::error::{Error, Kind, Result};
+use crate::field::Record;
 use crate::grid::Partition;
 use crate::rundir::{Entry, Event, Phase, Tally};
 
@@ -49,7 +50,8 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         // A node-local checkpoint has two buffers more: its own copy, and its partner's.
         let copies = if case.checkpoint.local.is_some() { 3 } else { 1 };
         let own = layout.bytes_of(&partition, comm.rank());
-        let mut most = [(own + copies * layout.staging_bytes_of(&partition, comm.rank())) as f64];
+        let staged = layout.staging_bytes_of(&partition, comm.rank());
+        let mut most = [(own + copies * staged) as f64];
         comm.max_f64(&mut most)?;
         let on_node = most[0] as u64 * comm.node()?.size as u64;
         comm.vote(run.heartbeat.injected_error().and(layout.check_memory(on_node, Memory::of_this_node())))?;
@@ -99,7 +101,7 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         let progress = program.progress(&domain, &shared);
         let directory = &chronicle.run().directory;
         let outputs = Outputs::new(comm, &case, chronicle.run(), &layout.components, clock.now())?;
-        let checkpoints = Writer::new(checkpoint::Settings {
+        let mut checkpoints = Writer::new(checkpoint::Settings {
             directory: directory.checkpoint_directory(),
             keep: case.checkpoint.keep,
             verify: match case.checkpoint.verify {
@@ -119,6 +121,10 @@ impl<'a, P: Program<N>, const N: usize> Simulation<'a, P, N> {
         checksums.take(&domain.pool, &domain.state, clock.now().step);
         let at_once = at_once(comm, &program, &case, &chronicle)?;
         let (done, over) = (part_done(&clock, &progress), clock.is_over() || progress.finished);
+        // One at the end alone can wait for its memory.
+        if case.checkpoint.every != Some(config::Schedule::Never) && !over {
+            checkpoints.make_room(staged as usize / size_of::<<P::State as Record>::Scalar>());
+        }
         let began = chronicle.started(&run_id, &Beginning { resumed_from, ..beginning }, done, over);
         comm.vote(began)?;
         Ok(Simulation {

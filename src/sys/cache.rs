@@ -33,28 +33,6 @@ fn count(list: &str) -> Option<usize> {
     list.split(',').map(stretch).sum()
 }
 
-/// Asks for huge pages where a whole number of them lies in memory that has not been touched yet: a sweep that walks through
-/// many layers at once needs an entry of the table of pages for each, and a core knows few of them by heart.
-///
-/// It is a wish; where the system does not fulfil it, nothing but speed is lost.
-pub(crate) fn prefer_huge_pages<T>(memory: &mut [T]) {
-    #[cfg(target_os = "linux")]
-    if size_of_val(memory) >= 2 * HUGE_PAGE {
-        use nix::sys::mman::{MmapAdvise, madvise};
-        let range = memory.as_mut_ptr_range();
-        let (first, past) = (range.start.addr().next_multiple_of(HUGE_PAGE), range.end.addr() & !(HUGE_PAGE - 1));
-        if let Some(start) = std::ptr::NonNull::new(range.start.cast::<u8>().wrapping_add(first - range.start.addr())) {
-            // SAFETY: the pages lie within the slice, and the advice does not change what they hold.
-            let _ = unsafe { madvise(start.cast(), past - first, MmapAdvise::MADV_HUGEPAGE) };
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = memory;
-}
-
-/// The bytes of a huge page; where they are others, the system rounds the wish.
-const HUGE_PAGE: usize = 2 << 20;
-
 /// Asks for the cache line of a number that will be read soon; one that lies beyond the end is asked for in vain.
 #[inline(always)]
 pub(crate) fn prefetch<T>(data: &[T], at: usize) {
@@ -153,11 +131,5 @@ mod tests {
         return is_x86_feature_detected!("avx512f");
         #[cfg(not(target_arch = "x86_64"))]
         false
-    }
-
-    #[test]
-    fn memory_of_any_size_may_be_wished_for_in_huge_pages() {
-        prefer_huge_pages(&mut [0u64; 32]);
-        prefer_huge_pages(&mut vec![0u8; 3 * HUGE_PAGE]);
     }
 }

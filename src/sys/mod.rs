@@ -6,8 +6,10 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod cache;
+pub(crate) mod direct;
 pub(crate) mod files;
 pub(crate) mod hdf5;
 pub(crate) mod mpi;
 pub(crate) mod overhear;
+pub(crate) mod pages;
 pub(crate) mod process;

@@ -182,6 +182,8 @@ fn a_checkpoint_restores_with_any_blocks_and_partition(world: &Communicator) {
     check_restore::<f64, 1>(world, [101], [10], &[[7], [101], [1]]);
     check_restore::<f32, 2>(world, [23, 17], [5, 4], &[[23, 17], [3, 9]]);
     check_restore::<f64, 3>(world, [13, 11, 9], [4, 3, 5], &[[13, 1, 1], [5, 5, 5]]);
+    // So large that it goes past the page cache.
+    check_restore::<f64, 3>(world, [320, 64, 64], [64, 64, 64], &[[50, 64, 40]]);
     check_restore::<i64, 2>(world, [9, 9], [9, 9], &[[2, 2]]);
     check_restore::<i32, 2>(world, [9, 9], [2, 3], &[[4, 4]]);
     check_restore::<u8, 3>(world, [13, 11, 9], [4, 3, 5], &[[4, 4, 4]]);

@@ -15,11 +15,13 @@ use crate::cli::show;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Component, Field, ScalarKind};
 use crate::grid::{Grid, Partition, Tiling, Vector};
+use crate::sys::direct::DirectFile;
+use crate::sys::pages::Pages;
 
 /// How much is written to measure the speed, in bytes,
 const AMOUNT: usize = 64 << 20;
 /// and in pieces of how many.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 8 << 20;
 /// With less free space than this, in bytes, no run should start.
 const LITTLE: u64 = 1 << 30;
 /// A disk slower than this, in bytes per second, makes runs wait for their checkpoints.
@@ -119,23 +121,26 @@ fn space(scratch: &Path) -> Check {
 /// Writes as a checkpoint does, and reads it back past the page cache where the system allows.
 fn speed(scratch: &Path) -> io::Result<Found> {
     let file = OpenOptions::new().create_new(true).read(true).write(true).open(scratch.join("speed"))?;
+    let file = DirectFile::new(file, true);
     // Not all alike, so that nothing is compressed or left out as a hole.
-    let content = |piece: usize| -> Vec<u8> {
+    let content = |piece: usize| -> Pages<u8> {
         let number = |i: usize| crate::grid::random::mix((piece * PIECE + i) as u64).to_le_bytes();
-        (0..PIECE / 8).flat_map(number).collect()
+        let mut content = Pages::zeroed(PIECE);
+        content.chunks_exact_mut(8).enumerate().for_each(|(i, bytes)| bytes.copy_from_slice(&number(i)));
+        content
     };
-    let pieces: Vec<Vec<u8>> = (0..AMOUNT / PIECE).map(content).collect();
+    let pieces: Vec<Pages<u8>> = (0..AMOUNT / PIECE).map(content).collect();
     let start = Instant::now();
     for (i, piece) in pieces.iter().enumerate() {
         file.write_all_at(piece, (i * PIECE) as u64)?;
     }
-    file.sync_all()?;
+    file.sync()?;
     let rate = AMOUNT as f64 / start.elapsed().as_secs_f64();
-    crate::sys::files::forget_cached(&file);
-    let mut back = vec![0; PIECE];
+    crate::sys::files::forget_cached(file.cached());
+    let mut back = Pages::zeroed(PIECE);
     for (i, piece) in pieces.iter().enumerate() {
         file.read_exact_at(&mut back, (i * PIECE) as u64)?;
-        if &back != piece {
+        if back[..] != piece[..] {
             return Ok(Found::Bad("what is read is not what was written".into()));
         }
     }
