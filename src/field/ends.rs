@@ -2,7 +2,7 @@
 //! sweep sets them as it goes.
 
 use super::Scalar;
-use super::stencil::{AHEAD, Bounds, each_row};
+use super::stencil::{AHEAD, Bounds};
 use crate::grid::{Cell, Region};
 
 /// The numbers that stencils read.
@@ -32,6 +32,12 @@ impl<const N: usize> Bounds<N> {
         self
     }
 
+    /// How many rows of such a length have their ends set at once, a power of two: of those that were asked for, half have come.
+    pub(super) fn rows_at_once(length: usize) -> i64 {
+        let fit = (AHEAD / length.max(1) / 2).max(1);
+        1 << fit.ilog2()
+    }
+
     /// Sets the ends of the rows that the row from `first` on and some after it read and none before it has read, if the rows
     /// come in the order of [`each_row`].
     ///
@@ -39,26 +45,32 @@ impl<const N: usize> Bounds<N> {
     /// the cache, for which they were asked.
     #[inline(always)]
     pub(super) fn turn<T: Scalar>(&self, data: &mut [T], components: usize, first: Cell<N>) {
-        let group = (AHEAD / self.region.extent()[0] / 2).max(1) as i64;
-        if N == 1 || (first.0[1] - self.region.lower[1]) % group == 0 {
-            self.turn_some(data, components, first, group);
+        if N == 1 || (first.0[1] - self.region.lower[1]) & (self.group - 1) == 0 {
+            self.turn_some(data, components, first);
         }
     }
 
     #[inline(never)]
-    fn turn_some<T: Scalar>(&self, data: &mut [T], components: usize, first: Cell<N>, group: i64) {
-        let Bounds { region, reach, source, .. } = self;
+    fn turn_some<T: Scalar>(&self, data: &mut [T], components: usize, first: Cell<N>) {
+        let Bounds { region, reach, source, group, .. } = self;
         let (length, far) = (region.extent()[0], *reach as i64);
         let mut turn = |rows: &Region<N>| {
-            each_row(rows, |row| {
+            let (extent, first) = (rows.extent(), source.position(Cell(rows.lower)));
+            let [along_y, along_z] = [1, 2].map(|a| if a < N { (extent[a], source.stride[a]) } else { (1, 0) });
+            let places = (0..along_z.0).flat_map(|z| (0..along_y.0).map(move |y| y * along_y.1 + z * along_z.1));
+            for place in places {
                 for component in 0..components {
-                    let at = source.position(row) + component * source.plane;
-                    let row = &mut data[at - reach..at + length + reach];
-                    for i in 0..*reach {
-                        (row[i], row[length + reach + i]) = (row[length + i], row[reach + i]);
+                    let at = first + place + component * source.plane;
+                    let row = &mut data[at - reach..][..length + 2 * reach];
+                    if *reach == 1 {
+                        (row[0], row[length + 1]) = (row[length], row[1]);
+                    } else {
+                        for i in 0..*reach {
+                            (row[i], row[length + reach + i]) = (row[length + i], row[reach + i]);
+                        }
                     }
                 }
-            });
+            }
         };
         let mut rows = *region;
         if N > 2 {

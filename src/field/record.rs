@@ -154,7 +154,8 @@ pub trait Record: Copy + Send + Sync + PartialEq + std::fmt::Debug + 'static {
     /// 0 if every component is finite, else NaN.
     #[inline(always)]
     fn doubts(self) -> f64 {
-        let mut doubts = 0.0;
+        // Nothing is added to the first by -0.
+        let mut doubts = -0.0;
         self.store(|_, x| doubts += x.doubt());
         doubts
     }

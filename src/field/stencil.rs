@@ -138,7 +138,10 @@ const IN_PLACE: u8 = 1;
 const SEPARATE: u8 = 2;
 
 /// Looks at values as they are computed.
-pub trait Observe<S: Record> {
+///
+/// The loop over them works on a clone, which takes the observer's place when it is done: so what is noted can stay in registers
+/// (a sweep in the caches took 1.15 times as long without, measured). To clone it should cost little.
+pub trait Observe<S: Record>: Clone {
     /// Sees so many values, at most [`LANES`]; `get(i)` is number `i` of them.
     ///
     /// It sees each value that a sweep computes, those of ghosts too, and those of some cells twice. It is called in the
@@ -156,7 +159,7 @@ impl<S: Record> Observe<S> for () {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape<const N: usize> {
     lower: [i64; N],
-    stride: [usize; N],
+    pub(super) stride: [usize; N],
     pub(super) plane: usize,
 }
 
@@ -182,6 +185,8 @@ pub(super) struct Bounds<const N: usize> {
     pub(super) reach: usize,
     /// Whether what the region just below it reads has its ends already, where rows go round.
     pub(super) goes_on: bool,
+    /// How many rows have their ends set at once, there.
+    pub(super) group: i64,
     /// Whether what is computed is written past the caches.
     pub(super) streams: bool,
     /// From a cell of the region to the one that it is an image of.
@@ -256,6 +261,7 @@ impl<const N: usize> Bounds<N> {
             out: Shape::of(out),
             reach,
             goes_on: false,
+            group: Self::rows_at_once(region.extent()[0]),
             streams: out.is_streamed() && out.is_in_lines(region, LANES),
             shift,
             lower: grid.lower().0,
@@ -422,6 +428,8 @@ fn run_rows<
     observe: &mut O,
 ) {
     let mut inputs = inputs;
+    // What is behind a reference must be there if the loop panics, and so would be written each time.
+    let mut seen = observe.clone();
     const WIDE: bool = multiversion::target::target_cfg_f!(target_feature = "avx512f");
     let Bounds { region, source: from, out: to, .. } = *bounds;
     let length = region.extent()[0];
@@ -461,24 +469,25 @@ fn run_rows<
             };
             // What is overwritten in place is computed once: the second time it is not what it was.
             let skip = if OLD == IN_PLACE { done - start } else { 0 };
+            if OLD == IN_PLACE {
+                seen.see(LANES - skip, |i| S::load(|c| lanes(c)[skip + i]));
+            } else {
+                seen.see(LANES, |i| S::load(|c| lanes(c)[i]));
+            }
             for component in 0..S::COMPONENTS {
                 let first = row.to + start + component * to.plane;
                 let (into, values) = (&mut out[first..first + LANES], lanes(component));
-                if skip > 0 {
+                if OLD == IN_PLACE && skip > 0 {
                     into[skip..].copy_from_slice(&values[skip..]);
                 // SAFETY: this version of the loop runs on a processor that has what it is compiled for.
                 } else if !streams || !unsafe { stream(into, values, WIDE) } {
                     into.copy_from_slice(values);
                 }
             }
-            if skip > 0 {
-                observe.see(LANES - skip, |i| S::load(|c| lanes(c)[skip + i]));
-            } else {
-                observe.see(LANES, |i| S::load(|c| lanes(c)[i]));
-            }
             done = start + LANES;
         }
     });
+    *observe = seen;
     if streams {
         finish_streams();
     }

@@ -375,6 +375,7 @@ mod tests {
 
     #[test]
     fn an_observer_sees_each_value_that_is_computed_and_no_other() {
+        #[derive(Clone)]
         struct Seen(Vec<f64>);
         impl Observe<Two> for Seen {
             fn see(&mut self, length: usize, get: impl Fn(usize) -> Two) {

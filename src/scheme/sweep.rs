@@ -596,6 +596,7 @@ mod tests {
 
     #[test]
     fn the_value_before_comes_from_where_it_was_asked_for_and_the_observer_sees_each_value() {
+        #[derive(Clone)]
         struct Sum(f64, usize);
         impl Observe<f64> for Sum {
             fn see(&mut self, length: usize, get: impl Fn(usize) -> f64) {

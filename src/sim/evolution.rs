@@ -122,9 +122,11 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             step.show(Activity::Exchange);
             domain.exchange.finish(&mut self.buffers[source])?;
             step.show(Activity::Sweep);
-            let begun = Instant::now();
-            seen = seen.and(self.sweep_patches(domain, sweeps, Part::Waiting, cache, step.tick));
-            took += begun.elapsed();
+            if self.own.iter().any(Own::has_to_wait) {
+                let begun = Instant::now();
+                seen = seen.and(self.sweep_patches(domain, sweeps, Part::Waiting, cache, step.tick));
+                took += begun.elapsed();
+            }
         }
         if sweeps.len() > 1 {
             self.trial.learn(together, sweeps.len(), took.as_secs_f64());

@@ -40,6 +40,15 @@ pub struct Guard<'a, P, const N: usize> {
     dimension: PhantomData<[(); N]>,
 }
 
+// Not derived: the physics are only referred to.
+impl<P, const N: usize> Clone for Guard<'_, P, N> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P, const N: usize> Copy for Guard<'_, P, N> {}
+
 impl<'a, P: Physics<N>, const N: usize> Guard<'a, P, N> {
     /// A guard for some physics; it computes timescales only if the step depends on them.
     pub(super) fn new(physics: &'a P, grid: &Grid<N>, asks_timescale: bool) -> Self {

@@ -27,6 +27,13 @@ pub(super) struct Own<const N: usize> {
     pub fault: Option<Fault<N>>,
 }
 
+impl<const N: usize> Own<N> {
+    /// Whether some of it is swept when messages have come, and not before.
+    pub fn has_to_wait(&self) -> bool {
+        self.waits.as_flattened().contains(&true)
+    }
+}
+
 /// A cell of a patch that is not sound after a step.
 pub(super) struct Fault<const N: usize> {
     pub step: u64,
@@ -95,7 +102,7 @@ pub(super) struct Work<'a, P: Physics<N>, const N: usize> {
 impl<P: Physics<N>, const N: usize> Work<'_, P, N> {
     /// The work on one patch, given all its buffers.
     pub fn of(&self, own: &mut Own<N>, buffers: &mut [&mut Patch<ScalarOf<P, N>, N>], width: usize) -> Seen {
-        let waits = own.waits.as_flattened().contains(&true);
+        let waits = own.has_to_wait();
         if matches!(self.part, Part::Waiting) && !waits {
             return Seen::NOTHING;
         }
