@@ -100,6 +100,55 @@ fn ghosts_within_a_rank(bencher: Bencher<'_, '_>, patches: usize) {
     });
 }
 
+/// A periodic box of two ranks with 64³ cells of four components each, cut across x, y or z; and the messages of rank 0.
+fn two_ranks(axis: usize) -> (Field<f64, 3>, Plan<3>, Vec<f64>) {
+    let mut cells = [64; 3];
+    cells[axis] = 128;
+    let grid = Grid::new(cells, Vector::ZERO, Vector([1.0; 3]), [true; 3]).expect("a box is a grid");
+    let tiling = Tiling::new(grid, [64; 3]).expect("blocks tile it");
+    let partition = Partition::even(tiling.len(), 2);
+    let plan = Plan::new(&tiling, &partition, 0, 1);
+    let numbers = plan.sends().iter().map(|message| 4 * message.cells()).sum();
+    (field(&tiling, &partition, 4), plan, vec![0.5; numbers])
+}
+
+/// From the cells next to the other rank into the messages for it; the argument is the axis across which the box is cut.
+#[divan::bench(args = [0, 1, 2])]
+fn pack(bencher: Bencher<'_, '_>, axis: usize) {
+    let (field, plan, mut buffer) = two_ranks(axis);
+    bencher.counter(BytesCount::new(8 * buffer.len())).bench_local(|| {
+        let mut rest = &mut buffer[..];
+        for message in plan.sends() {
+            let (packed, after) = rest.split_at_mut(4 * message.cells());
+            message.pack(field.patches(), packed);
+            rest = after;
+        }
+    });
+}
+
+/// From messages into the ghosts.
+#[divan::bench(args = [0, 1, 2])]
+fn unpack(bencher: Bencher<'_, '_>, axis: usize) {
+    let (mut field, plan, buffer) = two_ranks(axis);
+    bencher.counter(BytesCount::new(8 * buffer.len())).bench_local(|| {
+        let mut rest = &buffer[..];
+        for message in plan.receives() {
+            let (packed, after) = rest.split_at(4 * message.cells());
+            message.unpack(field.patches_mut(), packed);
+            rest = after;
+        }
+    });
+}
+
+/// What a block, a message or a seal is checked by.
+#[divan::bench(args = [512, 1 << 15, 1 << 21])]
+fn checksum(bencher: Bencher<'_, '_>, bytes: usize) {
+    let content: Vec<u8> = (0..bytes).map(|i| (i * 31) as u8).collect();
+    bencher
+        .counter(BytesCount::new(bytes))
+        .bench_local(|| crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, divan::black_box(&content)));
+}
+
 /// Staging with checksums, writing to memory, reading back and comparing: what a checkpoint costs where a disk costs nothing.
 #[divan::bench]
 fn checkpoint_to_memory(bencher: Bencher<'_, '_>) {

@@ -1,8 +1,8 @@
 //! What a checkpoint asks of a file system: a few verbs, so that a test can put a disk of its own beneath them.
 //!
-//! [`System`] is the real one: each verb is one system call, and large parts of a file go past the page cache. The tests' own disk knows what is durable and what is merely
-//! written, loses power where it is told to, and fails as disks do. The cost of the indirection is a call through a table
-//! for each system call.
+//! [`System`] is the real one: a verb is a system call, and large parts of a file go past the page cache. The tests' own disk
+//! knows what is durable and what is merely written, loses power where it is told to, and fails as disks do. The cost of the
+//! indirection is a call through a table for each system call.
 
 use std::fmt::Debug;
 use std::fs::{self, File};
@@ -46,7 +46,7 @@ pub(super) trait DiskFile: Debug + Send + Sync {
     /// Puts everything that was written through any handle on stable storage. After an error nobody knows what is there:
     /// the system has given up what it could not write, and says yes the next time.
     fn sync(&self) -> io::Result<()>;
-    /// How many of the bytes that were written through this handle may wait in memory for a sync.
+    /// How many of the bytes that were written may wait in memory for a sync, of those through this handle at least.
     fn unsynced(&self) -> usize;
     /// Asks that what is read next comes from the disk.
     fn forget_cached(&self);

@@ -12,7 +12,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::checksum;
-use super::disk::DiskFile;
 use super::header::Header;
 use super::layout::{FORMAT, Layout};
 use super::objects::{Group, Metadata, damaged, rewritten};
@@ -74,10 +73,11 @@ impl Opened {
         self.check_chunk(component, chunk, self.checksums[self.layout.entry(component, chunk)], bytes)
     }
 
-    /// Reads blocks of one component that follow each other in the file, from the first on; past the page cache where that can
-    /// be, since a restart reads them once.
-    pub fn read_chunks(&self, component: usize, first: usize, bytes: &mut [u8]) -> Result<()> {
-        let read = DiskFile::read_whole(&self.file, bytes, self.layout.chunk(component, first).start);
+    /// Reads blocks of one component that follow each other in the file, from the first on; those that nobody else reads go
+    /// past the page cache where that can be.
+    pub fn read_chunks(&self, component: usize, first: usize, bytes: &mut [u8], alone: bool) -> Result<()> {
+        let at = self.layout.chunk(component, first).start;
+        let read = if alone { self.file.read_exact_at(bytes, at) } else { self.file.cached().read_exact_at(bytes, at) };
         read.map_err(|cause| Error::io("read the checkpoint", &self.path, &cause))
     }
 

@@ -82,11 +82,11 @@ pub(super) struct Job {
     pub inode: u64,
 }
 
-/// The most bytes that are written or read by one call, so that a thread that is told to stop does so soon.
-const LARGEST_PART: usize = 8 << 20;
+/// The most bytes that are written or read back by one call, so that a thread that is told to stop does so soon.
+pub(super) const LARGEST_PART: usize = 8 << 20;
 
-/// The most bytes that wait in memory for the disk, of those that do not go past the page cache. The system would take them all
-/// at once and then be silent for as long as a slow disk needs, which is how a stuck one looks.
+/// The most bytes that wait in memory for the disk. The system would take them all at once and then be silent for as long as a
+/// slow disk needs, which is how a stuck one looks.
 const MOST_UNSYNCED: usize = 64 << 20;
 
 /// Blocks of the same size in the order of the file, by neighbours that are read at once; at least one at a time.
@@ -145,10 +145,13 @@ impl Job {
             let blocks = chunks.iter().copied().zip(checksums[component * chunks.len()..].iter().copied());
             let wanted: Vec<_> = blocks.filter(|&(chunk, _)| how.wants(self.header.step, chunk)).collect();
             for part in parts_to_read(&wanted, size, |&(chunk, _)| chunk) {
-                watch.part(self)?;
                 bytes.make_room(part.len() * size);
-                file.read_whole(&mut bytes, self.layout.chunk(component, part[0].0).start)
-                    .map_err(self.refused("read the checkpoint back"))?;
+                let mut at = self.layout.chunk(component, part[0].0).start;
+                for bytes in bytes.chunks_mut(LARGEST_PART) {
+                    watch.part(self)?;
+                    file.read_whole(bytes, at).map_err(self.refused("read the checkpoint back"))?;
+                    at += bytes.len() as u64;
+                }
                 for (&(chunk, checksum), bytes) in part.iter().zip(bytes.chunks(size)) {
                     if checksum::of_block(&self.header, component, chunk, bytes) != checksum {
                         return Err(self.reads_back_other(component, chunk));

@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use super::header::Header;
 use super::layout::Layout;
 use super::open::Opened;
-use super::phases::parts_to_read;
+use super::phases::{LARGEST_PART, parts_to_read};
 use crate::comm::Communicator;
 use crate::error::{Error, Kind, Result};
 use crate::field::{Field, Patch, Scalar};
@@ -20,7 +20,8 @@ use crate::sys::pages::Pages;
 ///
 /// The checkpoint may have been written by any number of ranks and with any blocks. It must be of the same cells,
 /// components and scalar type; whether it is of the same physics is the caller's to compare. Rank 0 reads the metadata, and
-/// each rank the blocks that it needs; `tick` is called for each of them, for whoever watches that it moves.
+/// each rank the blocks that it needs; `tick` is called for each part of them, of eight mebibytes or one block, for whoever
+/// watches that it moves.
 ///
 /// # Collective
 ///
@@ -104,6 +105,8 @@ struct Source<'o, const N: usize> {
     /// For each of its chunks that is read, the places of the patches here that share cells with it: each is read once, in the
     /// order of the file.
     uses: BTreeMap<usize, Vec<usize>>,
+    /// Whether no other rank reads any of them: they are the blocks of this run.
+    alone: bool,
 }
 
 impl<'o, const N: usize> Source<'o, N> {
@@ -116,12 +119,13 @@ impl<'o, const N: usize> Source<'o, N> {
                 uses.entry(stored.chunk(id)).or_default().push(index);
             }
         }
-        Ok(Source { opened, stored, uses })
+        let alone = stored.shape() == tiling.shape();
+        Ok(Source { opened, stored, uses, alone })
     }
 
     /// Fills the patches of this rank; needs no other. While some blocks are checked and copied, the next ones are read.
     fn fill<T: Scalar>(&self, checksums: &[u64], field: &mut Field<T, N>, tick: &dyn Fn()) -> Result<()> {
-        let Source { opened, stored, uses } = self;
+        let Source { opened, stored, uses, alone } = self;
         let shape = stored.shape();
         let size: usize = shape.iter().product();
         let uses: Vec<_> = uses.iter().collect();
@@ -131,14 +135,17 @@ impl<'o, const N: usize> Source<'o, N> {
         };
         let (read, to_check) = channel::<Result<Pages<T>>>();
         let (checked, to_read) = channel();
-        for _ in 0..2 {
+        // A block that is larger than a part takes no more memory than it must.
+        let buffers = if size * size_of::<T>() > LARGEST_PART { 1 } else { 2 };
+        for _ in 0..buffers {
             let _ = checked.send(Pages::default());
         }
         let reader = move || {
             // Whoever hears no more has met an error.
             for ((component, part), mut numbers) in parts().zip(to_read) {
                 numbers.make_room(part.len() * size);
-                let outcome = opened.read_chunks(component, *part[0].0, bytemuck::cast_slice_mut(&mut numbers));
+                let bytes = bytemuck::cast_slice_mut(&mut numbers);
+                let outcome = opened.read_chunks(component, *part[0].0, bytes, *alone);
                 if read.send(outcome.map(|()| numbers)).is_err() {
                     return;
                 }

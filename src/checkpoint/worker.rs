@@ -170,13 +170,18 @@ fn work<T: Scalar>(
                 let created = created.as_ref().expect("the rank that created the file commits it");
                 job.commit(&System, created, &checksums, &costs, settings.fence.as_ref())?;
                 progress.set(Ok(3));
-                // Nobody waits for it: to free the blocks of a large file takes its time.
+                // Nobody waits for it, unless the next checkpoint is due already: to free the blocks of a large file takes its
+                // time, which is none of what a checkpoint is said to take.
                 let (step, keep, fence) = (job.header.step, settings.keep, settings.fence.as_ref());
                 if let Err(error) = store::retain_on(&System, &settings.directory, step, keep, past, fence) {
                     log::warn!("{error}");
                 }
+                return Ok(());
             }
-            Order::Rest => progress.set(Ok(3)),
+            Order::Rest => {
+                progress.set(Ok(3));
+                return Ok(());
+            }
         }
     }
     Ok(())

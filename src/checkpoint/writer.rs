@@ -79,9 +79,9 @@ pub enum Outcome {
 ///
 /// # Memory
 /// The staging copy of one checkpoint: the bytes of this rank's blocks, once, which are kept from the first checkpoint on, or
-/// from [`make_room`](Self::make_room), for the next; while one is verified, eight mebibytes, or one block if that is larger, and the checksums of the blocks of another rank; and on rank 0, until it is
-/// sealed, the checksums and costs of all blocks of all ranks, and the metadata once more. A second checkpoint cannot begin
-/// before the first has ended, however slow the disk is.
+/// from [`make_room`](Self::make_room), for the next; while one is verified, eight mebibytes, or one block if that is larger,
+/// and the checksums of the blocks of another rank; and on rank 0, until it is sealed, the checksums and costs of all blocks of
+/// all ranks, and the metadata once more. A second checkpoint cannot begin before the first has ended, however slow the disk is.
 pub struct Writer<T> {
     settings: Settings,
     past: Past,

@@ -2,7 +2,8 @@
 //! sweep sets them as it goes.
 
 use super::Scalar;
-use super::stencil::{AHEAD, Bounds};
+use super::ahead::AHEAD;
+use super::stencil::Bounds;
 use crate::grid::{Cell, Region};
 
 /// The numbers that stencils read.

@@ -16,8 +16,10 @@
 //! reach, lies in the patch's memory; after that a read needs no check, which is what lets the compiler vectorise a row.
 //! This room knows nothing of other ranks, nor of what the numbers mean. Read on in [`crate::halo`].
 
+mod ahead;
 mod bandwidth;
 mod ends;
+mod observe;
 mod patch;
 mod record;
 mod scalar;
@@ -25,10 +27,11 @@ mod stencil;
 mod sweep;
 
 pub use bandwidth::MemoryProbe;
+pub use observe::Observe;
 pub(crate) use patch::plane_bytes;
 pub use patch::{Field, Patch};
 pub use record::{Component, Member, Record, Role};
 pub use scalar::{Scalar, ScalarKind};
-pub use stencil::{LANES, Observe, Old, Stencil};
+pub use stencil::{LANES, Old, Stencil};
 pub(crate) use sweep::{Rows, sweep_rows};
 pub use sweep::{sweep, sweep_beside};

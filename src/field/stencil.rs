@@ -19,8 +19,9 @@
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
+use super::ahead::{Ahead, WRITTEN_AHEAD};
 use super::ends::Source;
-use super::{Patch, Record, Scalar};
+use super::{Observe, Patch, Record, Scalar};
 use crate::grid::{Axis, Cell, Grid, Offset, Region, Vector};
 use crate::sys::cache::{LINE, finish_streams, prefetch, stream};
 
@@ -137,24 +138,6 @@ const SOURCE: u8 = 0;
 const IN_PLACE: u8 = 1;
 const SEPARATE: u8 = 2;
 
-/// Looks at values as they are computed.
-///
-/// The loop over them works on a clone, which takes the observer's place when it is done: so what is noted can stay in registers
-/// (a sweep in the caches took 1.15 times as long without, measured). To clone it should cost little.
-pub trait Observe<S: Record>: Clone {
-    /// Sees so many values, at most [`LANES`]; `get(i)` is number `i` of them.
-    ///
-    /// It sees each value that a sweep computes, those of ghosts too, and those of some cells twice. It is called in the
-    /// loop that computes them, and where there are [`LANES`] of them, it had better do with each what vectors can do
-    /// with all.
-    fn see(&mut self, length: usize, get: impl Fn(usize) -> S);
-}
-
-impl<S: Record> Observe<S> for () {
-    #[inline(always)]
-    fn see(&mut self, _: usize, _: impl Fn(usize) -> S) {}
-}
-
 /// How the cells of a patch lie in its memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape<const N: usize> {
@@ -205,15 +188,6 @@ pub const LANES: usize = 16;
 
 /// The most components of a state that is computed so many cells at a time.
 const MOST_COMPONENTS: usize = 16;
-
-/// How many cells ahead of its use the farthest layer is asked for (of 1024 to 4096, measured). The processor follows rows
-/// by itself, but not from one layer to the next: without this, a sweep over memory took 1.7 times as long (measured). It
-/// is asked for line by line as the cells are computed: a row at once is more than a core can wait for, and took 1.4 times
-/// as long.
-pub(super) const AHEAD: usize = 2048;
-
-/// The same for what is written, where it is not written past the caches: a line is read before it is changed.
-const WRITTEN_AHEAD: usize = 256;
 
 impl<const N: usize> Bounds<N> {
     /// Part 1 of the proof.
@@ -267,21 +241,6 @@ impl<const N: usize> Bounds<N> {
             lower: grid.lower().0,
             spacing: grid.spacing().0,
         }
-    }
-
-    /// How far from a row lies what is asked for while it is computed: in the farthest layer that the next ones read,
-    /// and beyond the last row of that in the one after it.
-    #[inline(always)]
-    fn ahead(&self, row: Cell<N>) -> isize {
-        let (rows, length) = (self.region.extent()[N.min(2) - 1] as i64, self.region.extent()[0]);
-        let on = AHEAD.div_ceil(length) as i64;
-        if N < 3 || on >= rows {
-            return AHEAD as isize;
-        }
-        let stride = self.source.stride.map(|stride| stride as isize);
-        let (rows, layers) =
-            if row.0[1] + on < self.region.upper[1] { (on, self.reach) } else { (on - rows, self.reach + 1) };
-        rows as isize * stride[1] + layers as isize * stride[2]
     }
 
     /// Runs the kernel over all rows; see [`super::sweep`] and, for what lies beside, [`super::sweep_beside`].
@@ -435,9 +394,10 @@ fn run_rows<
     let length = region.extent()[0];
     let streams = bounds.streams && OLD != IN_PLACE;
     let line = LINE / size_of::<S::Scalar>();
+    let ahead = Ahead::of(bounds);
     each_row(&region, |first| {
         let row = Row::of(bounds, first);
-        let ahead = row.from.wrapping_add_signed(bounds.ahead(first));
+        let ahead = row.from.wrapping_add_signed(ahead.of_row(first));
         let reads = inputs.of_row(bounds, first);
         // The ends of a row share a line with those of the rows beside it.
         prefetch(reads.source, ahead.wrapping_sub(line));

@@ -132,7 +132,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
         let mut rest = self.messages.outgoing();
         for message in self.plan.sends() {
             let (packed, after) = rest.split_at_mut(message.cells() * self.components);
-            pack(message, field.patches(), packed);
+            message.pack(field.patches(), packed);
             rest = match &self.checksums {
                 Some(checksums) => checksums.write(message.rank, packed, after),
                 None => after,
@@ -171,7 +171,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
                 None => (true, after),
             };
             if sound {
-                unpack(message, field.patches_mut(), packed);
+                message.unpack(field.patches_mut(), packed);
             }
             rest = after;
         }
@@ -243,31 +243,40 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
     }
 }
 
-/// Copies the pieces of a message into a buffer of its length.
-pub(super) fn pack<T: Scalar, const N: usize>(message: &Message<N>, patches: &[Patch<T, N>], buffer: &mut [T]) {
-    let mut rest = buffer;
-    for piece in &message.pieces {
-        let patch = &patches[piece.patch];
-        let rows = Rows::new(patch, &piece.region);
-        for plane in patch.data().chunks_exact(patch.plane()) {
-            let (packed, after) = rest.split_at_mut(piece.region.volume());
-            rows.gather(plane, packed);
-            rest = after;
+impl<const N: usize> Message<N> {
+    /// Copies its pieces from the patches of the rank that sends it into a buffer of its length, component after component.
+    ///
+    /// # Panics
+    /// If the patches are not those of the plan, or the buffer has not a place for each component of each of its
+    /// [`cells`](Self::cells).
+    pub fn pack<T: Scalar>(&self, patches: &[Patch<T, N>], buffer: &mut [T]) {
+        let mut rest = buffer;
+        for piece in &self.pieces {
+            let patch = &patches[piece.patch];
+            let rows = Rows::new(patch, &piece.region);
+            for plane in patch.data().chunks_exact(patch.plane()) {
+                let (packed, after) = rest.split_at_mut(piece.region.volume());
+                rows.gather(plane, packed);
+                rest = after;
+            }
         }
     }
-}
 
-/// Copies a buffer of its length to the pieces of a message.
-pub(super) fn unpack<T: Scalar, const N: usize>(message: &Message<N>, patches: &mut [Patch<T, N>], buffer: &[T]) {
-    let mut rest = buffer;
-    for piece in &message.pieces {
-        let patch = &mut patches[piece.patch];
-        let rows = Rows::new(patch, &piece.region);
-        let volume = patch.plane();
-        for plane in patch.data_mut().chunks_exact_mut(volume) {
-            let (packed, after) = rest.split_at(piece.region.volume());
-            rows.scatter(packed, plane);
-            rest = after;
+    /// Copies a buffer that was packed so to its pieces in the patches of the rank that receives it.
+    ///
+    /// # Panics
+    /// As [`pack`](Self::pack).
+    pub fn unpack<T: Scalar>(&self, patches: &mut [Patch<T, N>], buffer: &[T]) {
+        let mut rest = buffer;
+        for piece in &self.pieces {
+            let patch = &mut patches[piece.patch];
+            let rows = Rows::new(patch, &piece.region);
+            let volume = patch.plane();
+            for plane in patch.data_mut().chunks_exact_mut(volume) {
+                let (packed, after) = rest.split_at(piece.region.volume());
+                rows.scatter(packed, plane);
+                rest = after;
+            }
         }
     }
 }

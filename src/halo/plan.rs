@@ -197,7 +197,7 @@ mod tests {
     use super::*;
     use crate::field::Field;
     use crate::grid::{Cell, Grid, Vector};
-    use crate::halo::exchange::{copy_within_rank, pack, unpack};
+    use crate::halo::exchange::copy_within_rank;
     use proptest::prelude::*;
 
     /// The sum of coordinates that no other cell of the small domains here has, and more than 0.
@@ -235,7 +235,7 @@ mod tests {
             for message in plan.sends() {
                 assert_ne!(message.rank, rank, "a rank sends itself nothing");
                 let mut buffer = vec![0; 2 * message.cells()];
-                pack(message, fields[rank].patches(), &mut buffer);
+                message.pack(fields[rank].patches(), &mut buffer);
                 messages.insert((rank, message.rank), buffer);
             }
         }
@@ -261,7 +261,7 @@ mod tests {
             for message in plan.receives() {
                 let buffer = messages.remove(&(message.rank, rank)).expect("what is awaited has been sent");
                 assert_eq!(buffer.len(), 2 * message.cells(), "both ends know the same length");
-                unpack(message, fields[rank].patches_mut(), &buffer);
+                message.unpack(fields[rank].patches_mut(), &buffer);
             }
             for (place, patch) in fields[rank].patches().iter().enumerate() {
                 for cell in patch.memory().cells() {
