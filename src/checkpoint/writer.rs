@@ -272,7 +272,8 @@ impl<T: Scalar> Writer<T> {
         Ok(None)
     }
 
-    /// Waits until the pending checkpoint, if there is one, has ended and what is too old is gone, and tells how it ended.
+    /// Waits until the pending checkpoint, if there is one, has ended, and tells how; rank 0, which removes what is too old,
+    /// waits for that as well.
     ///
     /// # Collective
     ///
