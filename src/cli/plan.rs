@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::field::Record;
 use crate::grid::{Partition, Patches};
 use crate::sim::{Layout, Program};
+use crate::sys::cache::core_cache;
 
 /// Print how a case would be decomposed, and what it needs; nothing runs, and no MPI is needed.
 #[derive(Debug, clap::Args)]
@@ -54,6 +55,9 @@ struct Plan {
     scalar: &'static str,
     buffers: usize,
     sweeps_per_exchange: usize,
+    /// The cells along x and y of the tiles that rank 0's first patch is swept in, and the cache that their layers should stay in.
+    tile: Option<[usize; 2]>,
+    core_cache_bytes: usize,
     /// What a step moves to and from memory for each cell, if nothing stays in a cache from one sweep to the next.
     bytes_a_cell_a_step: Option<usize>,
     patches_a_rank: [usize; 2],
@@ -94,6 +98,13 @@ pub(super) fn run<P: Program<N>, const N: usize>(args: &Args, source: &Source, m
         scalar: P::State::kind().name(),
         buffers: layout.buffers,
         sweeps_per_exchange: program.needs().sweeps,
+        tile: Patches::new(&layout.tiling, &partition, 0).regions().first().and_then(|patch| {
+            let (extent, most) = (patch.extent(), program.tile(patch.extent())?);
+            // As equal as can be.
+            let along = |a: usize| extent[a].div_ceil(extent[a].div_ceil(most[a].max(1)));
+            (N > 2).then(|| [0, 1].map(along))
+        }),
+        core_cache_bytes: core_cache(),
         bytes_a_cell_a_step: program
             .traffic()
             .map(|traffic| traffic.numbers * layout.components.len() * layout.scalar_bytes),
@@ -189,6 +200,10 @@ fn describe(plan: &Plan) -> String {
     let by = |extents: &[usize]| extents.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
     let span = |[least, most]: [String; 2]| if least == most { least } else { format!("{least} to {most}") };
     let bytes = |range: [u64; 2]| span(range.map(show::bytes));
+    let exchanges = match plan.sweeps_per_exchange {
+        1 => "one for each sweep".into(),
+        sweeps => format!("one for {sweeps} sweeps"),
+    };
     let mut rows = vec![
         ("case", plan.title.clone()),
         ("grid", format!("{} = {} cells", by(&plan.cells), plan.cells.iter().product::<usize>())),
@@ -223,16 +238,18 @@ fn describe(plan: &Plan) -> String {
             ),
         ),
         ("checkpoint", show::bytes(plan.checkpoint_bytes)),
+        ("exchange", exchanges),
     ];
+    if let Some(tile) = plan.tile {
+        let cache = show::bytes(plan.core_cache_bytes as u64);
+        rows.push(("tiles", format!("{} cells, whose layers stay in a core's {cache} of cache here", by(&tile))));
+    }
     if let Some(bytes) = plan.bytes_a_cell_a_step {
         let rate = 1e3 / bytes as f64;
         rows.push((
             "limit",
             format!("{bytes} bytes a cell in a step to and from memory: about {rate:.1} million steps of a cell a second for each GB/s"),
         ));
-    }
-    if plan.sweeps_per_exchange > 1 {
-        rows.push(("exchange", format!("one for {} sweeps", plan.sweeps_per_exchange)));
     }
     if let Some((bytes, directory)) = &plan.local {
         let bytes = show::bytes(*bytes);

@@ -248,6 +248,10 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
         Some(self.stages.traffic())
     }
 
+    fn tile(&self, extent: [usize; N]) -> Option<[usize; 2]> {
+        Some(self.physics.tile(Order::Full, extent))
+    }
+
     fn prepare(&mut self, domain: &Domain<P::State, N>, _directory: &std::path::Path) -> Result<()> {
         let Domain { tiling, partition, comm, .. } = domain;
         let (width, state) = (self.needs.width(), domain.state());

@@ -96,6 +96,11 @@ pub trait Program<const N: usize>: Sized {
         None
     }
 
+    /// The most cells along x and y of a tile of a patch of this extent, if the program sweeps by tiles that suit a core's cache.
+    fn tile(&self, _extent: [usize; N]) -> Option<[usize; 2]> {
+        None
+    }
+
     /// Prepares what no checkpoint keeps, as input data that are read again at each start; relative paths start at
     /// `directory`, that of the case file.
     ///
