@@ -134,7 +134,7 @@ def memory(sides):
             def theirs(components=components):
                 return n**3 * components * 8 * 2 / 1e6
 
-            note = "a checkpoint's staging, one buffer while it is written, comes on top"
+            note = "a checkpoint's staging, one buffer, comes on top: from the start on, where checkpoints have a schedule"
             yield Case(f"{example} {n}³, {layout(ranks, 1)}", "MB", ours, theirs, Goal(most=1.25), note)
 
 

@@ -55,7 +55,8 @@ struct Plan {
     scalar: &'static str,
     buffers: usize,
     sweeps_per_exchange: usize,
-    /// The cells along x and y of the tiles that rank 0's first patch is swept in, and the cache that their layers should stay in.
+    /// The cells along x and y of the tiles that rank 0's first patch is swept in, and the cache that their layers should stay
+    /// in; none below three dimensions.
     tile: Option<[usize; 2]>,
     core_cache_bytes: usize,
     /// What a step moves to and from memory for each cell, if nothing stays in a cache from one sweep to the next.
@@ -238,11 +239,16 @@ fn describe(plan: &Plan) -> String {
             ),
         ),
         ("checkpoint", show::bytes(plan.checkpoint_bytes)),
-        ("exchange", exchanges),
     ];
+    if plan.bytes_a_cell_a_step.is_some() {
+        rows.push(("exchange", exchanges));
+    }
     if let Some(tile) = plan.tile {
         let cache = show::bytes(plan.core_cache_bytes as u64);
-        rows.push(("tiles", format!("{} cells, whose layers stay in a core's {cache} of cache here", by(&tile))));
+        rows.push((
+            "tiles",
+            format!("{} cells, whose layers should stay in a core's {cache} of cache here", by(&tile)),
+        ));
     }
     if let Some(bytes) = plan.bytes_a_cell_a_step {
         let rate = 1e3 / bytes as f64;

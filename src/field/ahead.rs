@@ -28,7 +28,7 @@ impl Ahead {
         let Bounds { region, source, reach, .. } = bounds;
         let (rows, length) = (region.extent()[N.min(2) - 1] as i64, region.extent()[0]);
         let on = AHEAD.div_ceil(length.max(1)) as i64;
-        if N < 3 || on >= rows {
+        if N < 3 || on >= rows || region.is_empty() {
             return Ahead { within: AHEAD as isize, beyond: AHEAD as isize, from: i64::MAX };
         }
         let stride = source.stride.map(|stride| stride as isize);

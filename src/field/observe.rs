@@ -4,8 +4,8 @@ use super::Record;
 
 /// Looks at values as they are computed.
 ///
-/// A loop over vectors of them works on a clone, which takes the observer's place when it is done: so what is noted can stay in registers
-/// (a sweep in the caches took 1.15 times as long without, measured). To clone it should cost little.
+/// A loop over vectors of them works on a clone, which takes the observer's place when it is done: so what is noted can stay in
+/// registers (a sweep in the caches took 1.15 times as long without, measured). To clone it should cost little.
 pub trait Observe<S: Record>: Clone {
     /// Sees so many values, at most [`LANES`](super::LANES); `get(i)` is number `i` of them.
     ///

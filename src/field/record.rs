@@ -154,7 +154,7 @@ pub trait Record: Copy + Send + Sync + PartialEq + std::fmt::Debug + 'static {
     /// 0 if every component is finite, else NaN.
     #[inline(always)]
     fn doubts(self) -> f64 {
-        // -0 + x is x, even for the processor; 0 + x is not, if x is -0.
+        // The compiler leaves out -0 + x, which is x; 0 + x it must compute, since x may be -0.
         let mut doubts = -0.0;
         self.store(|_, x| doubts += x.doubt());
         doubts
