@@ -68,8 +68,7 @@ impl Opened {
 
     /// Reads one block of one component and checks it.
     pub fn read_chunk(&self, component: usize, chunk: usize, bytes: &mut [u8]) -> Result<()> {
-        read_chunk(self.file.cached(), &self.layout, component, chunk, bytes)
-            .map_err(|cause| Error::io("read the checkpoint", &self.path, &cause))?;
+        self.read_chunks(component, chunk, bytes, false)?;
         self.check_chunk(component, chunk, self.checksums[self.layout.entry(component, chunk)], bytes)
     }
 
@@ -100,17 +99,6 @@ impl Opened {
 /// If it is no checkpoint, or anything but its blocks is damaged.
 pub fn read_header(path: impl AsRef<Path>) -> Result<Header> {
     Opened::open(path.as_ref()).map(|opened| opened.header)
-}
-
-/// Reads the bytes of one block of one component as they stand in the file.
-pub(super) fn read_chunk(
-    file: &File,
-    layout: &Layout,
-    component: usize,
-    chunk: usize,
-    bytes: &mut [u8],
-) -> io::Result<()> {
-    file.read_exact_at(bytes, layout.chunk(component, chunk).start)
 }
 
 fn read_words(file: &File, range: &Range<u64>) -> io::Result<Vec<u64>> {

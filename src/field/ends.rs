@@ -40,7 +40,7 @@ impl<const N: usize> Bounds<N> {
     }
 
     /// Sets the ends of the rows that the row from `first` on and some after it read and none before it has read, if the rows
-    /// come in the order of [`each_row`](super::stencil::each_row).
+    /// come y before z.
     ///
     /// It is called for each row, and does something for one of a few: so that the call costs less, and the rows have come to
     /// the cache, for which they were asked.

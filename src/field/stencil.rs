@@ -488,7 +488,7 @@ fn run_cells<
 /// Visits the first cell of each row of a region, y before z: without the divisions of an iterator over all of them, which
 /// rows of few cells feel.
 #[inline(always)]
-pub(super) fn each_row<const N: usize>(region: &Region<N>, mut visit: impl FnMut(Cell<N>)) {
+fn each_row<const N: usize>(region: &Region<N>, mut visit: impl FnMut(Cell<N>)) {
     if region.is_empty() {
         return;
     }
