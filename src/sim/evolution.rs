@@ -19,8 +19,8 @@ use super::guard::{Guard, Seen};
 use super::integrator::{self, Stage, Stages};
 use super::physics::{Order, Physics, ScalarOf};
 use super::program::{Activity, Needs, Program, Progress, Step, Traffic};
-use super::sweeps::{Own, Part, Sweep, Work, run};
-use super::walk::Trial;
+use super::sweeps::{Own, Part, Sweep, Way, Work, run};
+use super::trial::Trial;
 use crate::config::{Case, StepSize};
 use crate::error::{Error, Result};
 use crate::field::{Component, Field, Patch, Record};
@@ -41,7 +41,9 @@ pub struct Evolution<P: Physics<N>, const N: usize> {
     /// The sweeps of the steps that are being done; kept, so that nothing is allocated.
     sweeps: Vec<Sweep>,
     /// Whether sweeps that may go together should.
-    trial: Trial,
+    chains: Trial,
+    /// Whether what is written, and could be written past the caches, should stay in them.
+    stores: Trial,
     /// How many steps it has made.
     steps: u64,
     /// What the guard saw of the newest state.
@@ -72,7 +74,8 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             valid: Vec::new(),
             own: Vec::new(),
             sweeps: Vec::new(),
-            trial: Trial::default(),
+            chains: Trial::default(),
+            stores: Trial::default(),
             steps: 0,
             seen: None,
         }
@@ -104,19 +107,20 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
 
     /// Sweeps that go together: the exchange if it is due, overlapped by the sweeps of what does not wait for it; then the rest.
     fn go(&mut self, domain: &mut Domain<P::State, N>, sweeps: &[Sweep], step: &Step<'_>) -> Result<Seen> {
-        let Sweep { stage: Stage { source, .. }, reach, .. } = sweeps[0];
+        let Sweep { stage: Stage { source, out, .. }, reach, measures, .. } = sweeps[0];
         let exchanges = self.valid[source] < reach;
         if exchanges {
             step.show(Activity::Exchange);
             domain.exchange.start_but_rows(&mut self.buffers[source])?;
             self.valid[source] = self.buffers[source].width();
         }
-        let together = sweeps.len() > 1 && self.trial.together(sweeps.len());
-        let cache = together.then(core_cache);
+        let together = sweeps.len() > 1 && self.chains.second(sweeps.len());
+        let streams = !together && self.buffers[out].patches().iter().any(Patch::is_streamed);
+        let way = Way { cache: together.then(core_cache), stays: streams && self.stores.second(sweeps.len()) };
         step.show(Activity::Sweep);
         let begun = Instant::now();
         let part = if exchanges { Part::Ready } else { Part::All };
-        let mut seen = self.sweep_patches(domain, sweeps, part, cache, step.tick);
+        let mut seen = self.sweep_patches(domain, sweeps, part, way, step.tick);
         let mut took = begun.elapsed();
         if exchanges {
             step.show(Activity::Exchange);
@@ -124,12 +128,15 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             step.show(Activity::Sweep);
             if self.own.iter().any(Own::has_to_wait) {
                 let begun = Instant::now();
-                seen = seen.and(self.sweep_patches(domain, sweeps, Part::Waiting, cache, step.tick));
+                seen = seen.and(self.sweep_patches(domain, sweeps, Part::Waiting, way, step.tick));
                 took += begun.elapsed();
             }
         }
         if sweeps.len() > 1 {
-            self.trial.learn(together, sweeps.len(), took.as_secs_f64());
+            self.chains.learn(together, sweeps.len(), took.as_secs_f64());
+        }
+        if streams && !measures {
+            self.stores.learn(way.stays, sweeps.len(), took.as_secs_f64());
         }
         for sweep in sweeps {
             self.valid[sweep.stage.out] = sweep.depth;
@@ -143,7 +150,7 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
         domain: &Domain<P::State, N>,
         sweeps: &[Sweep],
         part: Part,
-        cache: Option<usize>,
+        way: Way,
         tick: &(dyn Fn() + Sync),
     ) -> Seen {
         let Evolution { physics, asks_timescale, buffers, own, .. } = self;
@@ -157,7 +164,7 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
             sweeps,
             part,
             asks_timescale: *asks_timescale,
-            cache,
+            way,
             tick,
         };
         let (own, width) = (own.par_iter_mut(), self.needs.width());

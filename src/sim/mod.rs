@@ -47,6 +47,7 @@ pub mod stops;
 mod sweeps;
 mod times;
 mod totals;
+mod trial;
 mod walk;
 
 pub use chronicle::{Beginning, Monitor, Unwatched};

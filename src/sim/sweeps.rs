@@ -83,6 +83,16 @@ pub(super) struct Sweep {
     pub measures: bool,
 }
 
+/// How sweeps go through a patch and memory; the bits are the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    /// The bytes of a cache that the sweeps should stay in while they go through a patch together; without it they go one after
+    /// the other.
+    pub cache: Option<usize>,
+    /// Whether what is written stays in the caches; otherwise it goes past them, where the patch allows it.
+    pub stays: bool,
+}
+
 /// Sweeps that go through patches together.
 pub(super) struct Work<'a, P: Physics<N>, const N: usize> {
     pub physics: &'a P,
@@ -92,9 +102,7 @@ pub(super) struct Work<'a, P: Physics<N>, const N: usize> {
     pub sweeps: &'a [Sweep],
     pub part: Part,
     pub asks_timescale: bool,
-    /// The bytes of a cache that the sweeps should stay in while they go through a patch together; without it they go one after
-    /// the other.
-    pub cache: Option<usize>,
+    pub way: Way,
     /// Shows, now and then, that it moves.
     pub tick: &'a (dyn Fn() + Sync),
 }
@@ -122,7 +130,7 @@ impl<P: Physics<N>, const N: usize> Work<'_, P, N> {
             }
         };
         let mut seen = Seen::NOTHING;
-        if let Some(cache) = self.cache.filter(|_| self.sweeps.len() > 1) {
+        if let Some(cache) = self.way.cache.filter(|_| self.sweeps.len() > 1) {
             let extent = interior.grow(first.depth as i64).extent();
             let buffers_used = self.sweeps.len().min(buffers.len());
             let row = extent[0] * buffers_used * P::State::COMPONENTS * size_of::<ScalarOf<P, N>>();
@@ -148,16 +156,16 @@ impl<P: Physics<N>, const N: usize> Work<'_, P, N> {
                 wrap_rows(source, &interior, width);
             }
             for region in regions(number).filter(|region| !region.is_empty()) {
+                let rows = Rows { round: turns && !sweep.measures, goes_on: false, stays: self.way.stays };
                 if sweep.measures {
                     for ((_, block), spent) in own.blocks.iter().zip(&mut own.spent) {
                         let region = with_ghosts(block, &interior, sweep.depth).intersect(&region);
                         let start = Instant::now();
-                        seen = seen.and(self.sweep(sweep, buffers, &region, None, Rows::default(), &mut own.fault));
+                        seen = seen.and(self.sweep(sweep, buffers, &region, None, rows, &mut own.fault));
                         *spent += start.elapsed().as_secs_f64();
                     }
                     continue;
                 }
-                let rows = Rows { round: turns, ..Rows::default() };
                 for tile in tiles(region, self.physics.tile(sweep.stage.order, region.extent())) {
                     seen = seen.and(self.sweep(sweep, buffers, &tile, None, rows, &mut own.fault));
                 }
@@ -352,7 +360,7 @@ mod tests {
                         sweeps,
                         part,
                         asks_timescale: false,
-                        cache,
+                        way: Way { cache, stays: number % 2 == 0 },
                         tick: &|| (),
                     };
                     work.of(&mut own, &mut buffers.iter_mut().collect::<Vec<_>>(), width);
@@ -449,7 +457,7 @@ mod tests {
             sweeps: &sweeps,
             part: Part::All,
             asks_timescale: false,
-            cache: Some(0),
+            way: Way { cache: Some(0), stays: false },
             tick: &|| (),
         };
         assert!(!work.of(&mut own, &mut buffers.iter_mut().collect::<Vec<_>>(), 4).sound);

@@ -86,46 +86,6 @@ impl Walk {
     }
 }
 
-/// Learns on this rank whether sweeps are done sooner together or one after the other: together they move less through memory,
-/// one after the other they can be written past the caches and go on for longer without a break. Which counts for more is the
-/// machine's to say; the bits are the same.
-#[derive(Debug, Default)]
-pub(super) struct Trial {
-    /// How many sweeps went at a time where it was tried: the most that there were.
-    sweeps: usize,
-    /// How often so many went.
-    count: u32,
-    /// The shortest time, s, one after the other and together.
-    best: [f64; 2],
-}
-
-impl Trial {
-    /// Whether the next sweeps, so many of them, should go together.
-    pub fn together(&self, sweeps: usize) -> bool {
-        // Both ways come equally early and late.
-        let tries = sweeps >= self.sweeps && self.count < TRIES;
-        if tries { [false, true, true, false][self.count as usize % 4] } else { self.best[1] < self.best[0] }
-    }
-
-    /// Learns how long some sweeps took, s.
-    pub fn learn(&mut self, together: bool, sweeps: usize, took: f64) {
-        if sweeps > self.sweeps || self.count == AGAIN {
-            *self = Trial { sweeps, count: 0, best: [f64::INFINITY; 2] };
-        }
-        if sweeps == self.sweeps {
-            let best = &mut self.best[usize::from(together)];
-            *best = best.min(took);
-            self.count += 1;
-        }
-    }
-}
-
-/// How often both ways are tried: what disturbs a measurement only adds to it.
-const TRIES: u32 = 8;
-
-/// After how many times they are tried again: what else the machine does may have changed.
-const AGAIN: u32 = 512;
-
 /// How large a slab should be, in bytes: so small that it stays in a core's cache, so large that beginning it costs little.
 const SLAB: usize = 1 << 16;
 
@@ -216,27 +176,6 @@ mod tests {
             play([extent[0], extent[1]], depth, walk, shrinks);
             play([extent[0]], depth, walk, shrinks);
         }
-    }
-
-    #[test]
-    fn the_faster_way_is_gone_once_both_were_tried_and_now_and_then_they_are_tried_again() {
-        let mut trial = Trial::default();
-        let mut ways = Vec::new();
-        for i in 0..2 * AGAIN {
-            // Fewer sweeps than most go the same way and tell nothing.
-            let way = trial.together(2);
-            trial.learn(way, 2, 0.0);
-            let way = trial.together(4);
-            let faster = i < AGAIN;
-            // Some measurements of the faster way are disturbed.
-            let took = if way == faster { 1.0 } else { 2.0 } + if i % 8 < 2 { 5.0 } else { 0.0 };
-            trial.learn(way, 4, took);
-            ways.push(way);
-        }
-        let [first, second] = [&ways[..AGAIN as usize], &ways[AGAIN as usize + 1..]];
-        let settled = |ways: &[bool], way| ways[TRIES as usize + 1..].iter().all(|&gone| gone == way);
-        assert!(settled(first, true) && settled(second, false), "{ways:?}");
-        assert!([first, second].iter().all(|ways| ways[..TRIES as usize].iter().any(|&way| way != ways[20])));
     }
 
     #[test]
