@@ -3,7 +3,8 @@
 //! Each buffer knows how deep its ghosts are valid. A sweep with reach r over a source that is valid to depth d leaves a
 //! result that is valid to depth d − r; when that would be negative, the source is exchanged first. So with ghosts
 //! `s · REACH` wide there are s sweeps to an exchange, whatever the integrator, and the decision is the same on all
-//! ranks. What a cell is computed from never changes: neither do the bits.
+//! ranks; there are fewer where sweeps that can go together would be parted by it. What a cell is computed from never
+//! changes: neither do the bits.
 //!
 //! A patch is swept tile by tile: rows as long as they are, and so few of them that a tile's layers stay in a core's cache
 //! from one to the next. The sweeps between two exchanges go through it together, of one step or of several, if nobody looks
@@ -81,19 +82,24 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
         }
     }
 
-    /// The next sweeps that can go through the patches together; the depths to which their results are valid are set.
-    ///
-    /// Only the first may need an exchange.
-    fn together(&self, sweeps: &mut [Sweep]) -> usize {
+    /// How many of the next sweeps can go through the patches together, and whether their first source is exchanged before:
+    /// if it has to be, or if more of them can go together then. The depths to which their results are valid are set.
+    fn together(&self, sweeps: &mut [Sweep]) -> (usize, bool) {
+        let (valid, whole) = (self.valid[sweeps[0].stage.source], self.needs.width());
+        let without = if valid < sweeps[0].reach { 0 } else { self.chain(sweeps, valid) };
+        let exchanges = without < self.chain(sweeps, whole);
+        (self.chain(sweeps, if exchanges { whole } else { valid }), exchanges)
+    }
+
+    /// How many of the next sweeps can go together, if the first one's source is valid to such a depth; theirs are set.
+    fn chain(&self, sweeps: &mut [Sweep], depth: usize) -> usize {
         let mut valid = [0; integrator::MOST_BUFFERS];
         valid[..self.valid.len()].copy_from_slice(&self.valid);
+        valid[sweeps[0].stage.source] = depth;
         for (i, sweep) in sweeps.iter_mut().enumerate() {
             let Stage { source, old, out, .. } = sweep.stage;
             if i > 0 && (valid[source] < sweep.reach || sweep.measures || !P::BY_ROWS) {
                 return i;
-            }
-            if valid[source] < sweep.reach {
-                valid[source] = self.needs.width();
             }
             let kept = if old == source { usize::MAX } else { valid[old] };
             sweep.depth = (valid[source] - sweep.reach).min(kept);
@@ -106,9 +112,14 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
     }
 
     /// Sweeps that go together: the exchange if it is due, overlapped by the sweeps of what does not wait for it; then the rest.
-    fn go(&mut self, domain: &mut Domain<P::State, N>, sweeps: &[Sweep], step: &Step<'_>) -> Result<Seen> {
-        let Sweep { stage: Stage { source, out, .. }, reach, measures, .. } = sweeps[0];
-        let exchanges = self.valid[source] < reach;
+    fn go(
+        &mut self,
+        domain: &mut Domain<P::State, N>,
+        sweeps: &[Sweep],
+        exchanges: bool,
+        step: &Step<'_>,
+    ) -> Result<Seen> {
+        let Sweep { stage: Stage { source, out, .. }, measures, .. } = sweeps[0];
         if exchanges {
             step.show(Activity::Exchange);
             domain.exchange.start_but_rows(&mut self.buffers[source])?;
@@ -209,8 +220,8 @@ impl<P: Physics<N>, const N: usize> Evolution<P, N> {
         }
         let (mut done, mut seen) = (0, Seen::NOTHING);
         while done < sweeps.len() {
-            let count = self.together(&mut sweeps[done..]);
-            seen = seen.and(self.go(domain, &sweeps[done..done + count], &steps[0])?);
+            let (count, exchanges) = self.together(&mut sweeps[done..]);
+            seen = seen.and(self.go(domain, &sweeps[done..done + count], exchanges, &steps[0])?);
             done += count;
             if let Sweep { measures: true, last: true, .. } = sweeps[done - 1] {
                 for Own { blocks, spent, .. } in &mut self.own {
@@ -368,4 +379,71 @@ fn waits<const N: usize>(
         waits[axis][side] = true;
     }
     waits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Model;
+    use super::super::physics::Pointwise;
+    use super::*;
+    use crate::config::Integrator;
+    use crate::field::Stencil;
+
+    #[derive(serde::Deserialize)]
+    struct Still;
+
+    impl Model<1> for Still {
+        type State = f64;
+        const REACH: usize = 2;
+
+        fn initial(&self, _x: Vector<1>) -> f64 {
+            0.0
+        }
+
+        fn rate(&self, _u: Stencil<'_, f64, 1>, _time: f64) -> f64 {
+            0.0
+        }
+    }
+
+    /// How many of some sweeps go together, whether they are exchanged for, and how deep the last of those is valid: four
+    /// sweeps an exchange of reach 2, the state valid to a depth, and a sweep that measures what blocks cost.
+    fn together(sweeps: usize, valid: usize, measures: Option<usize>) -> (usize, bool, usize) {
+        let stages = integrator::stages(Integrator::ForwardEuler);
+        let evolution = Evolution::<_, 1> {
+            physics: Pointwise(Still),
+            stages,
+            needs: Needs { reach: 2, sweeps: 4, buffers: stages.buffers },
+            asks_timescale: false,
+            buffers: Vec::new(),
+            valid: vec![valid, 0],
+            own: Vec::new(),
+            sweeps: Vec::new(),
+            chains: Trial::default(),
+            stores: Trial::default(),
+            steps: 0,
+            seen: None,
+        };
+        let Stage { source, old, out, .. } = stages.stages[0];
+        let mut sweeps: Vec<Sweep> = (0..sweeps)
+            .map(|i| {
+                let place = |buffer: usize| (buffer + i) % 2;
+                let stage = Stage { source: place(source), old: place(old), out: place(out), ..stages.stages[0] };
+                let measures = measures == Some(i);
+                Sweep { stage, reach: 2, depth: 0, when: [0.0, 1.0], step: 1, last: true, measures }
+            })
+            .collect();
+        let (count, exchanges) = evolution.together(&mut sweeps);
+        (count, exchanges, sweeps[count - 1].depth)
+    }
+
+    #[test]
+    fn sweeps_go_together_up_to_the_next_exchange_which_comes_before_them_rather_than_among_them() {
+        assert_eq!(together(4, 8, None), (4, false, 0), "all ghosts are valid");
+        assert_eq!(together(4, 0, None), (4, true, 0), "none is");
+        assert_eq!(together(4, 6, None), (4, true, 0), "enough for three, but four can go together");
+        assert_eq!(together(2, 6, None), (2, false, 2), "enough for both");
+        assert_eq!(together(6, 2, None), (4, true, 0), "more than an exchange is good for");
+        assert_eq!(together(1, 2, None), (1, false, 0), "one by one there is an exchange for every four");
+        assert_eq!(together(4, 2, Some(1)), (1, false, 0), "one that measures goes alone, with or without an exchange");
+    }
 }
