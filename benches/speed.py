@@ -228,11 +228,16 @@ def halo(sides):
     """benches/exchange.rs (pack, send, unpack, and the copies within a rank) and benches/halo.c (messages alone; by hand with all that)."""
     repetitions = 5000 if sides.options.full else 1000
 
-    def ours():
-        return last_json(sides.mpirun(2, [BUILT / "exchange", repetitions]))["seconds"] * 1e6
+    def ours(cut, periodic):
+        return last_json(sides.mpirun(2, [BUILT / "exchange", repetitions, cut, periodic]))["seconds"] * 1e6
 
-    def theirs(what):
-        return min(sides.opponent("halo", 64, repetitions, "x", ranks=2)[what] for _ in range(2)) * 1e6
+    def theirs(cut, what):
+        return min(sides.opponent("halo", 64, repetitions, cut, ranks=2)[what] for _ in range(2)) * 1e6
 
-    yield Case("against the messages alone", "µs", ours, lambda: theirs("seconds"), Goal(most=1.3))
-    yield Case("against packing by hand, too", "µs", ours, lambda: theirs("seconds_by_hand"), Goal(most=1.3))
+    for cut in "xyz":
+        alone = lambda cut=cut: theirs(cut, "seconds")
+        yield Case(f"cut across {cut}, messages alone", "µs", lambda cut=cut: ours(cut, "cut"), alone, Goal(most=1.3))
+    for cut in "xyz":
+        by_hand = lambda cut=cut: theirs(cut, "seconds_by_hand")
+        label = f"cut across {cut}, packing and copies by hand"
+        yield Case(label, "µs", lambda cut=cut: ours(cut, "all"), by_hand, Goal(most=1.3))

@@ -13,7 +13,7 @@ use crate::config::Source;
 use crate::error::Result;
 use crate::field::Record;
 use crate::grid::{Partition, Patches};
-use crate::sim::{Layout, Program};
+use crate::sim::{Layout, Needs, Program};
 use crate::sys::cache::core_cache;
 
 /// Print how a case would be decomposed, and what it needs; nothing runs, and no MPI is needed.
@@ -61,6 +61,8 @@ struct Plan {
     core_cache_bytes: usize,
     /// What a step moves to and from memory for each cell, if nothing stays in a cache from one sweep to the next.
     bytes_a_cell_a_step: Option<usize>,
+    /// What it moves where the sweeps between two exchanges go through a core's cache together.
+    together: Option<Together>,
     patches_a_rank: [usize; 2],
     ranks: usize,
     threads: usize,
@@ -78,6 +80,34 @@ struct Plan {
     /// What node-local checkpoints take on all nodes together at most, and where.
     local: Option<(u64, PathBuf)>,
     imbalance: f64,
+}
+
+/// What a step moves to and from memory if so many sweeps go through a core's cache together.
+#[derive(Debug, Serialize)]
+struct Together {
+    sweeps_per_exchange: usize,
+    bytes_a_cell_a_step: f64,
+}
+
+/// The sweeps between two exchanges whose limit is told for a case that has one, if steps may go together.
+const WORTH_A_TRY: usize = 4;
+
+impl Together {
+    /// For the case's own number of sweeps; if that is 1, for another one that its blocks have room for.
+    fn of<P: Program<N>, const N: usize>(layout: &Layout<N>, program: &P) -> Option<Self> {
+        let Needs { reach, sweeps, .. } = program.needs();
+        let traffic = program.traffic()?;
+        let together = traffic.together?;
+        let most = layout.tiling.shape().into_iter().min().map_or(0, |cells| cells / reach.max(1));
+        let sweeps_per_exchange = match sweeps {
+            1 if together.steps => WORTH_A_TRY.min(most),
+            1 => together.sweeps.min(most),
+            sweeps => sweeps,
+        };
+        let numbers = if sweeps_per_exchange > 0 { together.numbers(sweeps_per_exchange) } else { f64::INFINITY };
+        let bytes_a_cell_a_step = numbers * (layout.components.len() * layout.scalar_bytes) as f64;
+        (numbers < traffic.numbers as f64).then_some(Together { sweeps_per_exchange, bytes_a_cell_a_step })
+    }
 }
 
 /// Prints the plan of a case.
@@ -109,6 +139,7 @@ pub(super) fn run<P: Program<N>, const N: usize>(args: &Args, source: &Source, m
         bytes_a_cell_a_step: program
             .traffic()
             .map(|traffic| traffic.numbers * layout.components.len() * layout.scalar_bytes),
+        together: Together::of(&layout, &program),
         patches_a_rank: [least.patches, most.patches],
         ranks,
         threads: case.run.threads,
@@ -250,11 +281,20 @@ fn describe(plan: &Plan) -> String {
             format!("{} cells, whose layers should stay in a core's {cache} of cache here", by(&tile)),
         ));
     }
+    let rate = |bytes: f64| format!("about {:.1} million steps of a cell a second for each GB/s", 1e3 / bytes);
     if let Some(bytes) = plan.bytes_a_cell_a_step {
-        let rate = 1e3 / bytes as f64;
+        let rate = rate(bytes as f64);
+        rows.push(("limit", format!("{bytes} bytes a cell in a step to and from memory, sweep by sweep: {rate}")));
+    }
+    if let Some(Together { sweeps_per_exchange, bytes_a_cell_a_step }) = plan.together {
+        let (sweeps, bytes, rate) = (sweeps_per_exchange, bytes_a_cell_a_step, rate(bytes_a_cell_a_step));
+        let what = match plan.sweeps_per_exchange {
+            1 => format!("with run.sweeps_per_exchange = {sweeps}"),
+            _ => format!("for the {sweeps} sweeps of an exchange"),
+        };
         rows.push((
-            "limit",
-            format!("{bytes} bytes a cell in a step to and from memory: about {rate:.1} million steps of a cell a second for each GB/s"),
+            "in the cache",
+            format!("{bytes:.0} bytes {what}, where they go through a core's cache together: {rate}"),
         ));
     }
     if let Some((bytes, directory)) = &plan.local {

@@ -263,7 +263,8 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
     }
 
     fn traffic(&self) -> Option<Traffic> {
-        Some(self.stages.traffic())
+        let traffic = self.stages.traffic(!self.asks_timescale);
+        Some(Traffic { together: traffic.together.filter(|_| P::BY_ROWS), ..traffic })
     }
 
     fn tile(&self, extent: [usize; N]) -> Option<[usize; 2]> {
@@ -309,8 +310,7 @@ impl<P: Physics<N>, const N: usize> Program<N> for Evolution<P, N> {
     }
 
     fn at_once(&self) -> usize {
-        let rates = self.stages.stages.iter().filter(|stage| stage.rate != 0.0).count();
-        if self.asks_timescale || !P::BY_ROWS { 1 } else { (self.needs.sweeps / rates).max(1) }
+        if self.asks_timescale || !P::BY_ROWS { 1 } else { (self.needs.sweeps / self.stages.rates()).max(1) }
     }
 
     fn step(&mut self, domain: &mut Domain<P::State, N>, shared: &mut (), step: &Step<'_>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The time integrators, as tables of stages.
 
 use super::physics::Order;
-use super::program::Traffic;
+use super::program::{Together, Traffic};
 use crate::config::Integrator;
 
 /// The most buffers that an integrator has.
@@ -45,10 +45,20 @@ pub(super) struct Stages {
 
 impl Stages {
     /// What a step moves: each stage reads its source, reads what it overwrites, and writes; a third buffer is read besides.
-    pub fn traffic(&self) -> Traffic {
+    /// Sweeps that go together may be of several `steps`.
+    pub fn traffic(&self, steps: bool) -> Traffic {
         let is_third = |stage: &&Stage| stage.old != stage.source && stage.old != stage.out;
         let sweeps = self.stages.len();
-        Traffic { sweeps, numbers: 3 * sweeps + self.stages.iter().filter(is_third).count() }
+        Traffic {
+            sweeps,
+            numbers: 3 * sweeps + self.stages.iter().filter(is_third).count(),
+            together: Some(Together { buffers: self.buffers, sweeps: self.rates(), steps }),
+        }
+    }
+
+    /// How many of the stages compute a rate, for which they read neighbours.
+    pub fn rates(&self) -> usize {
+        self.stages.iter().filter(|stage| stage.rate != 0.0).count()
     }
 }
 
@@ -147,13 +157,25 @@ mod tests {
     #[test]
     fn a_stage_moves_each_number_that_it_reads_or_writes_and_what_it_overwrites() {
         let traffic = |integrator| {
-            let Traffic { sweeps, numbers } = stages(integrator).traffic();
+            let Traffic { sweeps, numbers, .. } = stages(integrator).traffic(false);
             [sweeps, numbers]
         };
         assert_eq!(traffic(Integrator::ForwardEuler), [1, 3]);
         assert_eq!(traffic(Integrator::SspRk2), [2, 6], "the second stage overwrites what it keeps a part of");
         assert_eq!(traffic(Integrator::SspRk3), [3, 10], "the second stage has three buffers");
         assert_eq!(traffic(Integrator::Rk4), [6, 20]);
+    }
+
+    #[test]
+    fn sweeps_that_go_together_move_each_buffer_once_each_way() {
+        let numbers = |integrator, steps, sweeps: [usize; 3]| {
+            let Traffic { together, .. } = stages(integrator).traffic(steps);
+            sweeps.map(|sweeps| together.unwrap().numbers(sweeps))
+        };
+        assert_eq!(numbers(Integrator::ForwardEuler, true, [1, 2, 4]), [4.0, 2.0, 1.0]);
+        assert_eq!(numbers(Integrator::ForwardEuler, false, [1, 2, 4]), [4.0; 3], "one step at a time");
+        assert_eq!(numbers(Integrator::SspRk2, true, [1, 2, 5]), [8.0, 4.0, 2.0], "whole steps go together");
+        assert_eq!(numbers(Integrator::SspRk3, false, [2, 3, 6]), [12.0, 6.0, 6.0]);
     }
 
     #[test]

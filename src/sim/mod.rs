@@ -59,6 +59,6 @@ pub use finite_volume::FiniteVolume;
 pub use layout::Layout;
 pub use model::Model;
 pub use physics::Pointwise;
-pub use program::{Activity, Needs, Program, Progress, Step, Traffic};
+pub use program::{Activity, Needs, Program, Progress, Step, Together, Traffic};
 pub use run::{Bandwidth, Outcome, Run, Start};
 pub use stops::Stops;

@@ -214,6 +214,31 @@ pub struct Traffic {
     pub sweeps: usize,
     /// The numbers that are read and written for each component, those included that a processor reads only to overwrite them.
     pub numbers: usize,
+    /// What is known of sweeps that go through a core's cache together; none if they cannot.
+    pub together: Option<Together>,
+}
+
+/// What sweeps move that go through a core's cache together: each buffer once each way, however many they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Together {
+    /// The buffers that they work on.
+    pub buffers: usize,
+    /// The sweeps of a step that count: those that read neighbours.
+    pub sweeps: usize,
+    /// Whether sweeps of several steps may go together, as they may if the steps have a fixed length.
+    pub steps: bool,
+}
+
+impl Together {
+    /// The numbers that are read and written for each component and step, if so many sweeps go together.
+    pub fn numbers(&self, sweeps: usize) -> f64 {
+        let (whole, each) = (sweeps / self.sweeps, 2 * self.buffers);
+        match whole {
+            0 => (each * self.sweeps.div_ceil(sweeps)) as f64,
+            steps if self.steps => each as f64 / steps as f64,
+            _ => each as f64,
+        }
+    }
 }
 
 /// One step, as the driver asks for it.

@@ -87,3 +87,32 @@ fn heat_in_three_dimensions_has_one_result_on_all_ranks_threads_blocks_and_sweep
 fn gray_scott_in_two_dimensions_has_one_result_on_all_ranks_threads_blocks_and_sweeps() {
     one_result("gray_scott", GRAY_SCOTT, ["[16, 16]", "[7, 12]", "[61, 5]"]);
 }
+
+#[test]
+fn a_field_too_large_for_the_caches_has_the_same_result_as_its_parts_that_fit() {
+    // 34 MB in two buffers: more than a core has of most caches, so that each rank tries to write past them, and to let sweeps
+    // go together. An eighth of it fits.
+    let room = Room::new();
+    let case = r#"
+grid = { cells = [128, 128, 128] }
+boundary = { x = "periodic", y = "periodic", z = "periodic" }
+model = { diffusivity = 1.0 }
+time = { end = 1.0, max_steps = 60, step = 5e-6, integrator = "forward_euler" }
+checkpoint = { every = "never" }
+"#;
+    room.case("case.toml", case);
+    let result = |ranks, threads, sweeps| {
+        let settings = [format!("run.threads={threads}"), format!("run.sweeps_per_exchange={sweeps}")];
+        let name = format!("{ranks}-{threads}-{sweeps}");
+        room.on(ranks, "heat").runs("case.toml", &name).set(&settings.each_ref().map(String::as_str)).ends_with(0);
+        hash(&room.run(&name))
+    };
+    let fits = result(8, 1, 1);
+    for (ranks, threads, sweeps) in [(1, 1, 1), (1, 2, 1), (2, 1, 1), (1, 1, 4), (2, 1, 4)] {
+        assert_eq!(
+            result(ranks, threads, sweeps),
+            fits,
+            "{ranks} ranks, {threads} threads, {sweeps} sweeps an exchange"
+        );
+    }
+}

@@ -102,3 +102,26 @@ fn a_plan_is_printed_for_people_and_for_programs() {
     assert_eq!(plan["staging_bytes_a_rank"], serde_json::json!([9 * 16 * 16 * 16 * 8, 11 * 16 * 16 * 16 * 8]));
     assert!(!room.path("heat.run").exists(), "nothing runs");
 }
+
+#[test]
+fn a_plan_tells_the_limit_of_sweeps_that_go_together_where_they_can() {
+    let room = Room::new();
+    room.case("heat.toml", &case("[64, 64, 64]", "16", ""));
+    let fixed = ["time.cfl=", "time.step=1e-6", "time.integrator=forward_euler"];
+    let plan = |settings: &[&str]| {
+        let set = settings.iter().flat_map(|setting| ["--set", setting]);
+        let args: Vec<&str> = ["plan", "heat.toml", "--json"].into_iter().chain(set).collect();
+        let plan: serde_json::Value = serde_json::from_str(&room.alone("heat").args(&args).ends_with(0).out).unwrap();
+        (plan["bytes_a_cell_a_step"].clone(), plan["together"].clone())
+    };
+    let of =
+        |sweeps: usize, bytes: f64| serde_json::json!({"sweeps_per_exchange": sweeps, "bytes_a_cell_a_step": bytes});
+    assert_eq!(plan(&fixed), (24.into(), of(4, 8.0)), "another number is told where there is one sweep to an exchange");
+    let with = |sweeps| [&fixed[..], &[sweeps]].concat();
+    assert_eq!(plan(&with("run.sweeps_per_exchange=8")), (24.into(), of(8, 4.0)));
+    assert_eq!(
+        plan(&["time.integrator=forward_euler"]).1,
+        serde_json::Value::Null,
+        "one sweep a step, one step at a time"
+    );
+}
