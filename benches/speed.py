@@ -226,7 +226,7 @@ def small_blocks(sides):
 
 @row("halo", "halo exchange, 4 components, 2 ranks, 64³ each", "bare MPI, the same bytes")
 def halo(sides):
-    """benches/exchange.rs (pack, send, unpack, and the copies within a rank) and benches/halo.c (messages alone, by hand with all that)."""
+    """benches/exchange.rs (pack, send, unpack, and the copies within a rank) and benches/halo.c (messages alone; by hand with all that)."""
     repetitions = 5000 if sides.options.full else 1000
 
     def ours(cut, periodic):

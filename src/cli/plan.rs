@@ -104,7 +104,10 @@ impl Together {
             1 => together.sweeps.min(most),
             sweeps => sweeps,
         };
-        let numbers = if sweeps_per_exchange > 0 { together.numbers(sweeps_per_exchange) } else { f64::INFINITY };
+        if sweeps_per_exchange == 0 {
+            return None;
+        }
+        let numbers = together.numbers(sweeps_per_exchange);
         let bytes_a_cell_a_step = numbers * (layout.components.len() * layout.scalar_bytes) as f64;
         (numbers < traffic.numbers as f64).then_some(Together { sweeps_per_exchange, bytes_a_cell_a_step })
     }

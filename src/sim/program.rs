@@ -231,6 +231,9 @@ pub struct Together {
 
 impl Together {
     /// The numbers that are read and written for each component and step, if so many sweeps go together.
+    ///
+    /// # Panics
+    /// If there are no sweeps.
     pub fn numbers(&self, sweeps: usize) -> f64 {
         let (whole, each) = (sweeps / self.sweeps, 2 * self.buffers);
         match whole {
