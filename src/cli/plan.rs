@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::program::Make;
 use super::show;
-use crate::config::Source;
+use crate::config::{Case, Checksums, Source};
 use crate::error::Result;
 use crate::field::Record;
 use crate::grid::{Partition, Patches};
@@ -94,10 +94,12 @@ const WORTH_A_TRY: usize = 4;
 
 impl Together {
     /// For the case's own number of sweeps; if that is 1, for another one that its blocks have room for.
-    fn of<P: Program<N>, const N: usize>(layout: &Layout<N>, program: &P) -> Option<Self> {
+    fn of<P: Program<N>, const N: usize>(case: &Case, layout: &Layout<N>, program: &P) -> Option<Self> {
         let Needs { reach, sweeps, .. } = program.needs();
         let traffic = program.traffic()?;
-        let together = traffic.together?;
+        let mut together = traffic.together?;
+        // Checksums look after every step, so that each goes alone.
+        together.steps &= case.guard.checksums == Checksums::None;
         let most = layout.tiling.shape().into_iter().min().map_or(0, |cells| cells / reach.max(1));
         let sweeps_per_exchange = match sweeps {
             1 if together.steps => WORTH_A_TRY.min(most),
@@ -142,7 +144,7 @@ pub(super) fn run<P: Program<N>, const N: usize>(args: &Args, source: &Source, m
         bytes_a_cell_a_step: program
             .traffic()
             .map(|traffic| traffic.numbers * layout.components.len() * layout.scalar_bytes),
-        together: Together::of(&layout, &program),
+        together: Together::of(&case, &layout, &program),
         patches_a_rank: [least.patches, most.patches],
         ranks,
         threads: case.run.threads,

@@ -124,4 +124,6 @@ fn a_plan_tells_the_limit_of_sweeps_that_go_together_where_they_can() {
         serde_json::Value::Null,
         "one sweep a step, one step at a time"
     );
+    let guarded = with("guard={ checksums = 'all' }");
+    assert_eq!(plan(&guarded).1, serde_json::Value::Null, "checksums look after every step");
 }
