@@ -2,6 +2,14 @@
 
 use crate::field::{Patch, Scalar};
 use crate::grid::Region;
+use crate::sys::cache::{LINE, prefetch, prefetch_to_write};
+
+/// How many rows ahead of its use a row is asked for: rows of a face lie far apart, and the processor follows each, but not from
+/// one to the next. Without this, copies between the patches of two threads took 1.2 times as long (measured at 128³).
+const ROWS_AHEAD: usize = 4;
+
+/// Rows of so few cells are copied, and not asked for, cell by cell.
+const SHORT: usize = 8;
 
 /// A region of a patch as rows of equal length at regular distances in one component's plane.
 ///
@@ -45,10 +53,20 @@ impl Rows {
         self.walk(|length, at, place| copy_row(&mut plane[at..at + length], &from[place..place + length]));
     }
 
-    /// Copies the rows of one plane to these of another.
+    /// Copies the rows of one plane to these of another. Rows for messages are not asked for: it was no gain (measured).
     pub fn copy<T: Scalar>(self, to: &mut [T], cells: Self, from: &[T]) {
+        let line = LINE / size_of::<T>();
+        let (read, written) = (cells.ahead(), self.ahead());
         let each = |length: usize, to: &mut [T]| {
-            self.each_pair(cells, |ghost, cell| copy_row(&mut to[ghost..ghost + length], &from[cell..cell + length]));
+            self.each_pair(cells, |ghost, cell| {
+                if length > SHORT {
+                    for i in (0..length).step_by(line) {
+                        prefetch(from, cell.wrapping_add(read + i));
+                        prefetch_to_write(to, ghost.wrapping_add(written + i));
+                    }
+                }
+                copy_row(&mut to[ghost..ghost + length], &from[cell..cell + length]);
+            });
         };
         match self.length {
             1 => each(1, to),
@@ -95,6 +113,12 @@ impl Rows {
         }
     }
 
+    /// How far it is to the row that is asked for while one is visited.
+    fn ahead(self) -> usize {
+        let [along_y, along_z] = self.strides;
+        ROWS_AHEAD * if self.counts[0] > 1 { along_y } else { along_z }
+    }
+
     /// The number of cells in a row.
     #[inline]
     pub fn length(self) -> usize {
@@ -105,7 +129,7 @@ impl Rows {
 /// Copies a row; a call to copy memory would cost more than the few cells of most rows.
 #[inline(always)]
 pub(super) fn copy_row<T: Scalar>(to: &mut [T], from: &[T]) {
-    if to.len() > 8 {
+    if to.len() > SHORT {
         to.copy_from_slice(from);
     } else {
         to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
