@@ -62,7 +62,7 @@ struct Plan {
     /// What a step moves to and from memory for each cell, if nothing stays in a cache from one sweep to the next.
     bytes_a_cell_a_step: Option<usize>,
     /// What it moves where the sweeps between two exchanges go through a core's cache together.
-    together: Option<Together>,
+    together: Option<InCache>,
     patches_a_rank: [usize; 2],
     ranks: usize,
     threads: usize,
@@ -84,7 +84,7 @@ struct Plan {
 
 /// What a step moves to and from memory if so many sweeps go through a core's cache together.
 #[derive(Debug, Serialize)]
-struct Together {
+struct InCache {
     sweeps_per_exchange: usize,
     bytes_a_cell_a_step: f64,
 }
@@ -92,7 +92,7 @@ struct Together {
 /// The sweeps between two exchanges whose limit is told for a case that has one, if steps may go together.
 const WORTH_A_TRY: usize = 4;
 
-impl Together {
+impl InCache {
     /// For the case's own number of sweeps; if that is 1, for another one that its blocks have room for.
     fn of<P: Program<N>, const N: usize>(case: &Case, layout: &Layout<N>, program: &P) -> Option<Self> {
         let Needs { reach, sweeps, .. } = program.needs();
@@ -111,7 +111,7 @@ impl Together {
         }
         let numbers = together.numbers(sweeps_per_exchange);
         let bytes_a_cell_a_step = numbers * (layout.components.len() * layout.scalar_bytes) as f64;
-        (numbers < traffic.numbers as f64).then_some(Together { sweeps_per_exchange, bytes_a_cell_a_step })
+        (numbers < traffic.numbers as f64).then_some(InCache { sweeps_per_exchange, bytes_a_cell_a_step })
     }
 }
 
@@ -144,7 +144,7 @@ pub(super) fn run<P: Program<N>, const N: usize>(args: &Args, source: &Source, m
         bytes_a_cell_a_step: program
             .traffic()
             .map(|traffic| traffic.numbers * layout.components.len() * layout.scalar_bytes),
-        together: Together::of(&case, &layout, &program),
+        together: InCache::of(&case, &layout, &program),
         patches_a_rank: [least.patches, most.patches],
         ranks,
         threads: case.run.threads,
@@ -291,7 +291,7 @@ fn describe(plan: &Plan) -> String {
         let rate = rate(bytes as f64);
         rows.push(("limit", format!("{bytes} bytes a cell in a step to and from memory, sweep by sweep: {rate}")));
     }
-    if let Some(Together { sweeps_per_exchange, bytes_a_cell_a_step }) = plan.together {
+    if let Some(InCache { sweeps_per_exchange, bytes_a_cell_a_step }) = plan.together {
         let (sweeps, bytes, rate) = (sweeps_per_exchange, bytes_a_cell_a_step, rate(bytes_a_cell_a_step));
         let what = match plan.sweeps_per_exchange {
             1 => format!("with run.sweeps_per_exchange = {sweeps}"),
