@@ -2,7 +2,7 @@
 
 use crate::field::{Patch, Scalar};
 use crate::grid::Region;
-use crate::sys::cache::{LINE, prefetch, prefetch_to_write};
+use crate::sys::cache::{LINE, prefetch};
 
 /// How many rows ahead of its use a row is asked for: rows of a face lie far apart, and the processor follows each, but not from
 /// one to the next. Without this, copies between the patches of two threads took 1.2 times as long (measured at 128³).
@@ -62,7 +62,7 @@ impl Rows {
                 if length > SHORT {
                     for i in (0..length).step_by(line) {
                         prefetch(from, cell.wrapping_add(read + i));
-                        prefetch_to_write(to, ghost.wrapping_add(written + i));
+                        prefetch(&*to, ghost.wrapping_add(written + i));
                     }
                 }
                 copy_row(&mut to[ghost..ghost + length], &from[cell..cell + length]);
