@@ -144,7 +144,7 @@ impl Communicator {
     /// # Errors
     /// If MPI fails.
     pub(crate) fn pass(&self, words: &[u64], to: usize, from: usize, count: usize) -> Result<Vec<u64>> {
-        let outgoing = Some((to, Arc::new(words.to_vec())));
+        let outgoing = vec![(to, Arc::new(words.to_vec()))];
         let parcels = mpi::Parcels::start(&self.inner, outgoing, vec![(from, vec![0; count])])?;
         Ok(parcels.receive()?.into_iter().flatten().collect())
     }

@@ -209,6 +209,8 @@ pub struct Run {
 /// How halos travel between ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exchange {
+    /// As `Neighbourhood`, but within a node through memory that both ranks see.
+    SharedMemory,
     /// By one neighbourhood collective.
     Neighbourhood,
     /// By a message to each neighbour.
@@ -217,8 +219,11 @@ pub enum Exchange {
 
 impl Word for Exchange {
     const CHOICE: &'static str = "a way of exchange";
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("neighbourhood", Exchange::Neighbourhood), ("point_to_point", Exchange::PointToPoint)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("shared_memory", Exchange::SharedMemory),
+        ("neighbourhood", Exchange::Neighbourhood),
+        ("point_to_point", Exchange::PointToPoint),
+    ];
 }
 
 /// What the supervisor puts up with.

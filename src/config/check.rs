@@ -448,6 +448,6 @@ fn check_run(run: &Table<'_>, family: Family) -> Result<Run> {
     Ok(Run {
         threads: count("threads", MOST_THREADS)?,
         sweeps_per_exchange,
-        exchange: run.get("exchange").map_or(Ok(Exchange::Neighbourhood), |value| value.word())?,
+        exchange: run.get("exchange").map_or(Ok(Exchange::SharedMemory), |value| value.word())?,
     })
 }

@@ -75,7 +75,7 @@
 //! | `checkpoint.local.keep` | how many are kept, beside the one being taken; twice, for each has a copy on another node | 2 | no |
 //! | `run.threads` | threads of each rank | 1 | no |
 //! | `run.sweeps_per_exchange` | sweeps between two exchanges of halos, of several steps if `time.step` is given; they share a cache where that is faster | 1 | no |
-//! | `run.exchange` | `"neighbourhood"` or `"point_to_point"` | `"neighbourhood"` | no |
+//! | `run.exchange` | `"shared_memory"` (`"neighbourhood"`, but within a node one rank reads what another has packed), `"neighbourhood"` (MPI moves all messages, by one collective) or `"point_to_point"` (it does so one by one) | `"shared_memory"` | no |
 //! | `guard.checksums` | what is compared with its checksum while the run computes: `"none"`, `"messages"` (halos on arrival), `"blocks"` (memory, between two steps) or `"all"` | `"none"` | no |
 //! | `guard.every` | for blocks: after which steps, as in `{ steps = 10 }`; a bit that flips between others goes unnoticed | `{ steps = 1 }` | no |
 //! | `recovery.hang_after` | wall time without progress after which ranks that compute count as hung: ten times the longest stretch without a sign of progress seen, which is a sweep or so, within these bounds; or the lower bound alone, as in `"30 s"` | `{ at_least = "10 s", at_most = "10 min" }` | no |

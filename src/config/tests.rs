@@ -165,7 +165,7 @@ fn the_least_case_gets_the_defaults_of_the_documentation() {
         case.checkpoint,
         Checkpoint { every: None, interval: seconds(10, 3600), keep: 2, verify: Verify::All, local: None }
     );
-    assert_eq!(case.run, Run { threads: 1, sweeps_per_exchange: 1, exchange: Exchange::Neighbourhood });
+    assert_eq!(case.run, Run { threads: 1, sweeps_per_exchange: 1, exchange: Exchange::SharedMemory });
     assert_eq!(case.guard, Guard { checksums: Checksums::None, steps: 1 });
     assert_eq!(
         case.recovery,

@@ -18,20 +18,24 @@ use crate::sys::mpi::{Messages, Transport};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Backend {
-    /// One neighbourhood collective (`MPI_Ineighbor_alltoallv`) with an edge for each distinct neighbour rank.
+    /// As [`Neighbourhood`](Self::Neighbourhood), but neighbours on the same node read each other's messages where they
+    /// were packed, and MPI only tells that they are there; where ranks cannot see each other's memory, MPI moves them.
     #[default]
+    SharedMemory,
+    /// One neighbourhood collective (`MPI_Ineighbor_alltoallv`) with an edge for each distinct neighbour rank.
     Neighbourhood,
     /// A send and a receive for each neighbour rank (`MPI_Isend`, `MPI_Irecv`).
     PointToPoint,
 }
 
 impl Backend {
-    /// Both of them.
-    pub const ALL: [Backend; 2] = [Backend::Neighbourhood, Backend::PointToPoint];
+    /// All of them.
+    pub const ALL: [Backend; 3] = [Backend::SharedMemory, Backend::Neighbourhood, Backend::PointToPoint];
 
     /// The name, as in the case file.
     pub const fn name(self) -> &'static str {
         match self {
+            Backend::SharedMemory => "shared_memory",
             Backend::Neighbourhood => "neighbourhood",
             Backend::PointToPoint => "point_to_point",
         }
@@ -86,7 +90,7 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
         checksums: Option<Checksums>,
     ) -> Result<Self> {
         let transport = match backend {
-            Backend::Neighbourhood => Transport::Neighbourhood,
+            Backend::SharedMemory | Backend::Neighbourhood => Transport::Neighbourhood,
             Backend::PointToPoint => Transport::PointToPoint,
         };
         let beyond = if checksums.is_some() { Checksums::numbers::<T>() } else { 0 };
@@ -95,7 +99,8 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
         };
         let (outgoing, incoming) = (sizes(plan.sends()), sizes(plan.receives()));
         let agree = |outcome| communicator.vote(outcome);
-        let messages = Messages::new(communicator.inner(), transport, &outgoing, &incoming, agree)?;
+        let share = backend == Backend::SharedMemory;
+        let messages = Messages::new(communicator.inner(), transport, share, &outgoing, &incoming, agree)?;
         let meter = Rc::clone(communicator.meter());
         Ok(Exchange { plan, components, messages, checksums, meter, skip: false, flip: false })
     }
@@ -129,17 +134,15 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
     pub(crate) fn start_but_rows(&mut self, field: &mut Field<T, N>) -> Result<()> {
         self.check_shape(field)?;
         let _packing = self.meter.aside(Part::Packing);
-        let mut rest = self.messages.outgoing();
-        for message in self.plan.sends() {
-            let (packed, after) = rest.split_at_mut(message.cells() * self.components);
+        for (i, message) in self.plan.sends().iter().enumerate() {
+            let (packed, after) = self.messages.outgoing(i).split_at_mut(message.cells() * self.components);
             message.pack(field.patches(), packed);
-            rest = match &self.checksums {
-                Some(checksums) => checksums.write(message.rank, packed, after),
-                None => after,
-            };
-        }
-        if std::mem::take(&mut self.flip) {
-            Spoil::flip(bytemuck::cast_slice_mut(self.messages.outgoing()), 0);
+            if let Some(checksums) = &self.checksums {
+                checksums.write(message.rank, packed, after);
+            }
+            if std::mem::take(&mut self.flip) {
+                Spoil::flip(bytemuck::cast_slice_mut(packed), 0);
+            }
         }
         if !std::mem::take(&mut self.skip) {
             let _waiting = self.meter.aside(Part::Waiting);
@@ -162,18 +165,13 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
             let _waiting = self.meter.aside(Part::Waiting);
             self.messages.wait()?;
         }
-        self.meter.exchanged(size_of_val(self.messages.outgoing()));
-        let mut rest = self.messages.incoming();
-        for message in self.plan.receives() {
-            let (packed, after) = rest.split_at(message.cells() * self.components);
-            let (sound, after) = match &mut self.checksums {
-                Some(checksums) => checksums.compare(message.rank, packed, after),
-                None => (true, after),
-            };
+        self.meter.exchanged(self.messages.outgoing_bytes());
+        for (i, message) in self.plan.receives().iter().enumerate() {
+            let (packed, after) = self.messages.incoming(i).split_at(message.cells() * self.components);
+            let sound = self.checksums.as_mut().is_none_or(|checksums| checksums.compare(message.rank, packed, after));
             if sound {
                 message.unpack(field.patches_mut(), packed);
             }
-            rest = after;
         }
         if let Some(checksums) = &mut self.checksums {
             checksums.next();
@@ -209,6 +207,11 @@ impl<T: Scalar, const N: usize> Exchange<T, N> {
     /// The bytes of the cells that this rank sends in one exchange; a checksum adds eight to each message.
     pub fn bytes_per_exchange(&self) -> usize {
         self.plan.cells_sent() * self.components * size_of::<T>()
+    }
+
+    /// The number of neighbour ranks that read what this rank sends where it was packed.
+    pub fn neighbours_in_shared_memory(&self) -> usize {
+        self.messages.shared()
     }
 
     /// What travels from whom to whom.

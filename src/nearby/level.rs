@@ -188,8 +188,8 @@ impl Level {
         let incoming: Vec<_> = (self.wards.clone().into_iter())
             .map(|ward| (ward, self.buffer(Plan::new(&head_json, header, partition.range(ward).len()).words())))
             .collect();
-        let outgoing = self.partner.map(|partner| (partner, words.clone()));
-        let travels = outgoing.is_some() || !incoming.is_empty();
+        let outgoing: Vec<_> = self.partner.map(|partner| (partner, words.clone())).into_iter().collect();
+        let travels = !outgoing.is_empty() || !incoming.is_empty();
         let parcels = travels.then(|| Parcels::start(&self.communicator, outgoing, incoming)).transpose()?;
         self.pending = Some(Pending {
             step,

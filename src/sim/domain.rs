@@ -33,6 +33,7 @@ impl<S: Record, const N: usize> Domain<S, N> {
         let Layout { tiling, width, components, .. } = layout;
         let plan = Plan::new(tiling, &partition, comm.rank(), *width);
         let backend = match case.run.exchange {
+            config::Exchange::SharedMemory => Backend::SharedMemory,
             config::Exchange::Neighbourhood => Backend::Neighbourhood,
             config::Exchange::PointToPoint => Backend::PointToPoint,
         };

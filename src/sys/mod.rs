@@ -13,3 +13,4 @@ pub(crate) mod mpi;
 pub(crate) mod overhear;
 pub(crate) mod pages;
 pub(crate) mod process;
+pub(crate) mod shared;

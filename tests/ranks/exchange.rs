@@ -1,5 +1,9 @@
 //! Halo exchanges between real ranks, with cells that hold their own coordinates.
 
+use std::fs::File;
+use std::process::Command;
+use std::time::Duration;
+
 use steadfast::comm::Communicator;
 use steadfast::error::Kind;
 use steadfast::field::{Field, Scalar};
@@ -19,10 +23,11 @@ pub const CHECKS: &[Check] = &[
     ("blocks_that_do_not_wait_are_complete_at_once", blocks_that_do_not_wait_are_complete_at_once),
     ("an_exchange_allocates_nothing", an_exchange_allocates_nothing),
     ("a_flipped_message_is_noticed_by_its_receiver_alone", a_flipped_message_is_noticed_by_its_receiver_alone),
+    ("neighbours_share_memory_but_for_one_that_cannot", neighbours_share_memory_but_for_one_that_cannot),
     ("an_exchange_may_be_dropped_in_flight", an_exchange_may_be_dropped_in_flight),
 ];
 
-/// Checks both back ends on blocks of random cost, so that ranks own different numbers of them.
+/// Checks all back ends on blocks of random cost, so that ranks own different numbers of them.
 fn check<T: Scalar, const N: usize>(
     world: &Communicator,
     cells: [usize; N],
@@ -200,6 +205,64 @@ fn a_flipped_message_is_noticed_by_its_receiver_alone(world: &Communicator) {
         }
         assert_eq!(round(3), (true, None), "it is said once");
     }
+}
+
+/// Rank 1 has no file descriptor left when the exchange is prepared. That some ranks are late must not change what the others read.
+fn neighbours_share_memory_but_for_one_that_cannot(world: &Communicator) {
+    for hindered in [None, Some(1)] {
+        let handles = (hindered == Some(world.rank())).then(Handles::exhaust);
+        let (mut field, mut exchange) = ring(world, Backend::SharedMemory);
+        drop(handles);
+        let neighbours = || exchange.plan().sends().iter().map(|message| Some(message.rank));
+        let expected = match hindered {
+            Some(_) if hindered == Some(world.rank()) => 0,
+            _ => neighbours().filter(|&neighbour| hindered.is_none() || neighbour != hindered).count(),
+        };
+        assert_eq!(exchange.neighbours_in_shared_memory(), expected, "{hindered:?}");
+        for round in 1..100 {
+            let late = random::uniform(round as u64, Cell([world.rank() as i64])) < 0.1;
+            number(&mut field, round);
+            exchange.start(&mut field).unwrap();
+            std::thread::sleep(Duration::from_micros(if late { 500 } else { 0 }));
+            exchange.finish(&mut field).unwrap();
+            for block in 0..field.patches().len() {
+                let (found, expected) = ghosts(&field, block, round);
+                assert_eq!(found, expected, "round {round}");
+            }
+        }
+    }
+}
+
+/// All file descriptors that this process may have, until it is dropped.
+struct Handles {
+    files: Vec<File>,
+    limit: String,
+}
+
+impl Handles {
+    fn exhaust() -> Self {
+        let numbers = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().file_name());
+        let highest: u64 = numbers.map(|number| number.to_str().unwrap().parse().unwrap()).max().unwrap();
+        let limit = soft_limit(&["--noheadings", "--output=SOFT", "--nofile"]);
+        // Some are left to take the limit back with.
+        soft_limit(&[&format!("--nofile={}:", highest + 32)]);
+        Handles { files: std::iter::from_fn(|| File::open("/dev/null").ok()).collect(), limit }
+    }
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        self.files.clear();
+        soft_limit(&[&format!("--nofile={}:", self.limit)]);
+    }
+}
+
+/// What `prlimit` says of this process.
+fn soft_limit(options: &[&str]) -> String {
+    let output =
+        Command::new("prlimit").args(["--pid", &std::process::id().to_string()]).args(options).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 fn an_exchange_may_be_dropped_in_flight(world: &Communicator) {

@@ -6,6 +6,7 @@
 mod communicator;
 mod messages;
 mod parcels;
+mod slots;
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;

@@ -18,28 +18,28 @@ const TAG: c_int = 0;
 /// The most words of one message: a gibibyte, far below what the `int` counts of MPI can say.
 const LARGEST_MESSAGE: usize = 1 << 27;
 
-/// One buffer on its way to another rank, and those of other ranks on their way here.
+/// Buffers on their way to other ranks, and those of other ranks on their way here.
 #[derive(Debug)]
 pub(crate) struct Parcels {
     /// Freed only after the last message that uses it.
     _communicator: Rc<Communicator>,
     /// Shared, so that it can be read meanwhile, and nobody can change it.
-    outgoing: Option<Arc<Vec<u64>>>,
+    outgoing: Vec<Arc<Vec<u64>>>,
     incoming: Vec<Vec<u64>>,
     requests: Vec<ffi::MPI_Request>,
 }
 
 impl Parcels {
-    /// Sends the words to a rank, and fills each of the other buffers with what its rank sends here, of the same length.
+    /// Sends words to ranks, and fills each of the other buffers with what its rank sends here, of the same length.
     ///
     /// Each rank must have begun the same parcels on the same communicator before it begins the next.
     pub fn start(
         communicator: &Rc<Communicator>,
-        outgoing: Option<(usize, Arc<Vec<u64>>)>,
+        outgoing: Vec<(usize, Arc<Vec<u64>>)>,
         incoming: Vec<(usize, Vec<u64>)>,
     ) -> Result<Self> {
         let (from, incoming): (Vec<_>, Vec<_>) = incoming.into_iter().unzip();
-        let (to, outgoing) = outgoing.unzip();
+        let (to, outgoing): (Vec<_>, Vec<_>) = outgoing.into_iter().unzip();
         let mut parcels = Parcels { _communicator: Rc::clone(communicator), outgoing, incoming, requests: Vec::new() };
         // SAFETY: a constant of the MPI library.
         let unit = unsafe { ffi::RSMPI_UINT64_T };
@@ -100,7 +100,7 @@ impl Drop for Parcels {
     fn drop(&mut self) {
         if !self.requests.is_empty() && (std::thread::panicking() || self.wait().is_err()) {
             // MPI may still use the buffers: they must outlive it.
-            std::mem::forget(self.outgoing.take());
+            std::mem::forget(std::mem::take(&mut self.outgoing));
             std::mem::forget(std::mem::take(&mut self.incoming));
         }
     }
