@@ -38,7 +38,7 @@ fn heat() -> Result<()> {
     // Two buffers with one ghost on every side, and the exchange that fills the ghosts.
     let mut u: Field<f64, 2> = Field::new(&tiling, &partition, comm.rank(), 1, 1);
     let mut next = u.clone();
-    let mut exchange = Exchange::new(&comm, Plan::new(&tiling, &partition, comm.rank(), 1), 1, Backend::Neighbourhood)?;
+    let mut exchange = Exchange::new(&comm, Plan::new(&tiling, &partition, comm.rank(), 1), 1, Backend::default())?;
 
     for patch in u.patches_mut() {
         for cell in patch.interior().cells() {

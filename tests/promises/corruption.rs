@@ -52,9 +52,10 @@ fn a_flipped_bit_is_rolled_back_and_the_result_has_the_bits_of_a_run_without_it(
             "from rank 2 to rank 0",
         ),
     ] {
-        for exchange in ["run.exchange=neighbourhood", "run.exchange=point_to_point"] {
-            let name = format!("{name}-{}", &exchange[13..]);
-            guarded(room.supervised(3, &[], "heat"), &name, &[setting, exchange], fault).ends_with(0);
+        for exchange in ["shared_memory", "neighbourhood", "point_to_point"] {
+            let name = format!("{name}-{exchange}");
+            let exchange = format!("run.exchange={exchange}");
+            guarded(room.supervised(3, &[], "heat"), &name, &[setting, &exchange], fault).ends_with(0);
             let run = room.run(&name);
             let failures = failures(&run);
             assert!(failures.len() == 1 && failures[0].contains(said), "{name}: {failures:?}");

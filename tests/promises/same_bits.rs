@@ -58,7 +58,7 @@ fn one_result(program: &str, case: &str, blocks: [&str; 3]) {
             for (b, block) in blocks.into_iter().enumerate() {
                 for sweeps in [1, 4] {
                     let name = format!("{ranks}-{threads}-{b}-{sweeps}");
-                    let exchange = ["neighbourhood", "point_to_point"][(r + b) % 2];
+                    let exchange = ["shared_memory", "neighbourhood", "point_to_point"][(r + b + threads) % 3];
                     let settings = [
                         format!("grid.block={block}"),
                         format!("run.threads={threads}"),

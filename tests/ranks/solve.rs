@@ -98,7 +98,7 @@ impl<'a, const N: usize> Room<'a, N> {
     }
 
     fn solver(&self, settings: Settings) -> ConjugateGradient<N> {
-        ConjugateGradient::new(self.world, &self.tiling, &self.partition, 1, Backend::Neighbourhood, settings).unwrap()
+        ConjugateGradient::new(self.world, &self.tiling, &self.partition, 1, Backend::default(), settings).unwrap()
     }
 
     /// The largest difference between a field and what it should be, over all ranks.

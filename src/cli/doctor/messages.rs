@@ -159,8 +159,11 @@ pub fn probe() -> Result<ExitCode> {
     let mut checks = vec![Check::ok("MPI", mpi.version())];
     let wrong = "this MPI cannot be trusted with a run; update it, or use another";
     type Look = fn(&Communicator) -> Result<Check>;
-    let looks: [(&str, Look); 5] = [
+    let looks: [(&str, Look); 6] = [
         ("reductions", reductions),
+        ("shared memory", |world| {
+            exchange(world, Backend::SharedMemory, "shared memory", "read where they were packed, within a node")
+        }),
         ("neighbours", |world| exchange(world, Backend::Neighbourhood, "neighbours", "MPI_Ineighbor_alltoallv")),
         ("point to point", |world| exchange(world, Backend::PointToPoint, "point to point", "MPI_Isend")),
         ("barrier", barrier),
