@@ -17,7 +17,8 @@ use super::Check;
 use crate::cli::show;
 use crate::comm::{Communicator, ExactSum, Mpi, install_panic_hook};
 use crate::error::{Error, Kind, Result};
-use crate::halo::{Backend, check_backend};
+use crate::grid::{Grid, Partition, Tiling, Vector};
+use crate::halo::{Backend, Exchange, Plan, check_backend};
 use crate::supervise::Launcher;
 
 /// A probe that takes longer than this hangs;
@@ -161,9 +162,7 @@ pub fn probe() -> Result<ExitCode> {
     type Look = fn(&Communicator) -> Result<Check>;
     let looks: [(&str, Look); 6] = [
         ("reductions", reductions),
-        ("shared memory", |world| {
-            exchange(world, Backend::SharedMemory, "shared memory", "read where they were packed, within a node")
-        }),
+        ("shared memory", shared_memory),
         ("neighbours", |world| exchange(world, Backend::Neighbourhood, "neighbours", "MPI_Ineighbor_alltoallv")),
         ("point to point", |world| exchange(world, Backend::PointToPoint, "point to point", "MPI_Isend")),
         ("barrier", barrier),
@@ -208,6 +207,27 @@ fn reductions(world: &Communicator) -> Result<Check> {
 fn exchange(world: &Communicator, backend: Backend, name: &str, how: &str) -> Result<Check> {
     check_backend(world, backend)?;
     Ok(Check::ok(name, format!("every ghost is right in 1 to 3 dimensions ({how})")))
+}
+
+/// Ranks of one node should read each other's messages where they were packed.
+fn shared_memory(world: &Communicator) -> Result<Check> {
+    check_backend(world, Backend::SharedMemory)?;
+    let tiling = Tiling::new(Grid::new([world.size()], Vector([0.0]), Vector([1.0]), [true])?, [1])?;
+    let partition = Partition::by_cost(&vec![1.0; tiling.len()], world.size());
+    let plan = Plan::new(&tiling, &partition, world.rank(), 1);
+    let ring = Exchange::<f64, 1>::new(world, plan, 1, Backend::SharedMemory)?;
+    let mut messages = [ring.neighbours_in_shared_memory(), ring.plan().sends().len()].map(|count| count as i64);
+    world.sum_i64(&mut messages)?;
+    let [shared, all] = messages;
+    let found =
+        format!("every ghost is right; {shared} of {all} messages round a ring are read where they were packed");
+    let hint = "MPI moves messages, which takes longer; do the ranks run in containers of their own?";
+    let alone = world.node()?.size == world.size();
+    Ok(if alone && shared < all {
+        Check::warn("shared memory", found, hint)
+    } else {
+        Check::ok("shared memory", found)
+    })
 }
 
 /// Ranks that wait must not take the processor from those that work.

@@ -8,6 +8,7 @@
 //! for the time in between; by then the neighbour has left the slot, since it reads nothing after it starts to send. For
 //! this both must send to each other.
 
+use std::ffi::c_int;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::messages::Layout;
 use super::{Communicator, Parcels};
 use crate::error::Result;
 use crate::sys::pages::PAGE;
-use crate::sys::shared::{Memory, Ticket, View, surroundings};
+use crate::sys::shared::{Memory, View, surroundings};
 
 /// A rank's outgoing messages, twice, and those of its neighbours on the same node.
 #[derive(Debug)]
@@ -35,6 +36,13 @@ pub(super) struct Slots<T> {
     numbers: PhantomData<T>,
 }
 
+/// What a rank offers a neighbour: the ticket to its slots, how many numbers further the second one is, and where the
+/// neighbour's message lies in a slot.
+type Offer = [u64; 6];
+
+/// The offer of a rank that has no slots.
+const NO_OFFER: Offer = [0; 6];
+
 /// A message in the slots of its sender.
 #[derive(Debug)]
 struct Incoming {
@@ -49,63 +57,45 @@ impl<T: Pod> Slots<T> {
     ///
     /// All ranks of the communicator call it that send to each other.
     pub fn meet(communicator: &Rc<Communicator>, outgoing: &Layout, incoming: &Layout) -> Result<Option<Self>> {
-        let places = |layout: &Layout, rank| layout.ranks.iter().position(|&other| other == rank);
-        let both = |&(to, from): &(usize, usize)| outgoing.counts[to] > 0 && incoming.counts[from] > 0;
-        let mutual: Vec<(usize, usize)> = (outgoing.ranks.iter().enumerate())
-            .filter_map(|(to, &rank)| Some((to, places(incoming, rank)?)))
-            .filter(both)
-            .collect();
-        let ranks: Vec<usize> = mutual.iter().map(|&(to, _)| outgoing.ranks[to] as usize).collect();
-
+        let pairs = pairs(outgoing, incoming);
         let here = surroundings();
-        let theirs = tell(communicator, &ranks, mutual.iter().map(|_| [here.unwrap_or(0)]))?;
-        let close: Vec<bool> = theirs.iter().map(|&[there]| here == Some(there)).collect();
+        let heard = tell(communicator, &pairs, pairs.iter().map(|_| [here.unwrap_or(0)]))?;
+        let close: Vec<bool> = heard.iter().map(|&[there]| here == Some(there)).collect();
 
         let stride = outgoing.total.next_multiple_of(PAGE / size_of::<T>());
-        let bytes = 2 * stride * size_of::<T>();
-        let needed = close.contains(&true).then(|| Memory::new(bytes));
-        let mut memory = needed.and_then(|made| made.inspect_err(|cause| say("made", cause)).ok());
-        let ticket = memory.as_ref().and_then(Memory::ticket).unwrap_or_default();
-        let tickets = tell(
-            communicator,
-            &ranks,
-            mutual.iter().map(|&(to, _)| {
-                let [process, handle, name, bytes] = ticket;
-                [process, handle, name, bytes, stride as u64, outgoing.places[to] as u64]
-            }),
-        )?;
-        let found = |((&(_, from), &close), &[process, handle, name, bytes, stride, place]): (
-            (&(usize, usize), &bool),
-            &[u64; 6],
-        )| {
-            let there = close && memory.is_some() && bytes > 0;
-            let ticket = [process, handle, name, bytes];
-            there.then(|| {
-                Incoming::find::<T>(ticket, [stride, place].map(|n| n as usize), incoming.counts[from] as usize)
-            })?
+        let wanted = close.contains(&true).then(|| Memory::new(2 * stride * size_of::<T>()));
+        let memory = wanted.and_then(|made| made.inspect_err(|cause| say("made", cause)).ok());
+        let ticket = memory.as_ref().and_then(Memory::ticket);
+        let offer = |pair: &Pair| match ticket {
+            Some([process, handle, name, bytes]) => {
+                [process, handle, name, bytes, stride as u64, outgoing.places[pair.to] as u64]
+            }
+            None => NO_OFFER,
         };
-        let mut views: Vec<Option<Incoming>> = mutual.iter().zip(&close).zip(&tickets).map(found).collect();
+        let offers = tell(communicator, &pairs, pairs.iter().map(offer))?;
+        // A rank that has nothing to offer takes nothing either: a slot is free again only if both tell each other so.
+        let seen = |((pair, &close), &offer): ((&Pair, &bool), &Offer)| match close && memory.is_some() {
+            true => Incoming::find::<T>(offer, incoming.counts[pair.from] as usize),
+            false => None,
+        };
+        let seen: Vec<Option<Incoming>> = pairs.iter().zip(&close).zip(&offers).map(seen).collect();
 
-        let agreed = tell(communicator, &ranks, views.iter().map(|view| [u64::from(view.is_some())]))?;
+        let sees = tell(communicator, &pairs, seen.iter().map(|message| [u64::from(message.is_some())]))?;
+        let Some(mut memory) = memory else { return Ok(None) };
+        memory.close();
         let mut slots = Slots {
-            memory: match memory.take() {
-                Some(memory) if views.iter().zip(&agreed).any(|(view, &[theirs])| view.is_some() && theirs == 1) => {
-                    memory
-                }
-                _ => return Ok(None),
-            },
+            memory,
             stride,
             turn: 0,
             read_here: vec![false; outgoing.ranks.len()],
             incoming: incoming.ranks.iter().map(|_| None).collect(),
             numbers: PhantomData,
         };
-        slots.memory.close();
-        for ((&(to, from), view), [theirs]) in mutual.iter().zip(&mut views).zip(agreed) {
-            slots.incoming[from] = view.take().filter(|_| theirs == 1);
-            slots.read_here[to] = slots.incoming[from].is_some();
+        for ((pair, message), [sees_mine]) in pairs.iter().zip(seen).zip(sees) {
+            slots.incoming[pair.from] = message.filter(|_| sees_mine == 1);
+            slots.read_here[pair.to] = slots.lies_there(pair.from);
         }
-        Ok(Some(slots))
+        Ok(slots.read_here.contains(&true).then_some(slots))
     }
 
     /// Whether the receiver of this outgoing message reads it here.
@@ -142,9 +132,14 @@ impl<T: Pod> Slots<T> {
 }
 
 impl Incoming {
-    /// The message in the slots that the ticket is for, if they can be seen and are such that they hold it.
-    fn find<T>(ticket: Ticket, [stride, place]: [usize; 2], count: usize) -> Option<Self> {
-        let view = View::new(ticket).inspect_err(|cause| say("seen", cause)).ok()?;
+    /// The message that an offer is of, if it can be seen and the slots are such that they hold it.
+    fn find<T>(offer: Offer, count: usize) -> Option<Self> {
+        if offer == NO_OFFER {
+            return None;
+        }
+        let [process, handle, name, bytes, stride, place] = offer;
+        let [stride, place] = [stride, place].map(|numbers| numbers as usize);
+        let view = View::new([process, handle, name, bytes]).inspect_err(|cause| say("seen", cause)).ok()?;
         let holds = |numbers: usize| numbers.checked_mul(size_of::<T>()).is_some_and(|bytes| bytes <= view.bytes());
         let fits =
             place.checked_add(count).is_some_and(|end| end <= stride) && stride.checked_mul(2).is_some_and(holds);
@@ -152,15 +147,33 @@ impl Incoming {
     }
 }
 
-/// Tells each of these ranks some words, and hears as many from it.
+/// A neighbour that this rank sends to and hears from: who it is, and which outgoing and incoming message is its.
+struct Pair {
+    rank: usize,
+    to: usize,
+    from: usize,
+}
+
+/// Both ends of a pair find it by themselves: each has a message for the other.
+fn pairs(outgoing: &Layout, incoming: &Layout) -> Vec<Pair> {
+    let pair = |(to, &rank): (usize, &c_int)| {
+        let from = incoming.ranks.iter().position(|&other| other == rank)?;
+        let both = outgoing.counts[to] > 0 && incoming.counts[from] > 0;
+        both.then_some(Pair { rank: rank as usize, to, from })
+    };
+    outgoing.ranks.iter().enumerate().filter_map(pair).collect()
+}
+
+/// Tells each neighbour some words, and hears as many from it.
 fn tell<const W: usize>(
     communicator: &Rc<Communicator>,
-    ranks: &[usize],
+    pairs: &[Pair],
     words: impl Iterator<Item = [u64; W]>,
 ) -> Result<Vec<[u64; W]>> {
-    let outgoing = ranks.iter().zip(words).map(|(&rank, words)| (rank, Arc::new(words.to_vec()))).collect();
-    let incoming = ranks.iter().map(|&rank| (rank, vec![0; W])).collect();
-    let heard = Parcels::start(communicator, outgoing, incoming)?.receive()?;
+    let ranks = || pairs.iter().map(|pair| pair.rank);
+    let outgoing = ranks().zip(words).map(|(rank, words)| (rank, Arc::new(words.to_vec())));
+    let incoming = ranks().map(|rank| (rank, vec![0; W]));
+    let heard = Parcels::start(communicator, outgoing.collect(), incoming.collect())?.receive()?;
     Ok(heard.iter().map(|words| std::array::from_fn(|i| words[i])).collect())
 }
 
