@@ -2,8 +2,8 @@
 //! 64³ cells side by side along one axis, in a domain that is periodic along all axes, or along that one alone. One JSON line with
 //! the seconds of an exchange.
 //!
-//! `mpirun -n 2 target/release/deps/exchange-… 1000 [cut: x, y or z] [periodic: all or cut] [backend: neighbourhood or
-//! point_to_point] [block's cells]`; `scripts/bench --row halo` builds and runs both sides.
+//! `mpirun -n 2 target/release/deps/exchange-… 1000 [cut: x, y or z] [periodic: all or cut] [backend:
+//! shared_memory, neighbourhood or point_to_point] [block's cells]`; `scripts/bench --row halo` builds and runs both sides.
 use std::process::ExitCode;
 use std::time::Instant;
 
