@@ -15,6 +15,7 @@ use mpi::ffi;
 use super::slots::Slots;
 use super::{Communicator, address, address_mut, check};
 use crate::error::{Error, Kind, Result};
+use crate::sys::cache::LINE;
 
 /// The tag of all messages: the communicator is their own.
 const TAG: c_int = 0;
@@ -29,10 +30,7 @@ pub(crate) enum Transport {
     PointToPoint,
 }
 
-/// The bytes to a multiple of which a message begins in its buffer: a line of a cache.
-const LINE: usize = 64;
-
-/// The messages to or from all neighbours in one buffer.
+/// The messages to or from all neighbours in one buffer, each from the beginning of a cache's line.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub ranks: Vec<c_int>,
