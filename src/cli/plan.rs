@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::program::Make;
 use super::show;
-use crate::config::{Case, Checksums, Source};
+use crate::config::{Case, Checksums, Source, Word};
 use crate::error::Result;
 use crate::field::Record;
 use crate::grid::{Partition, Patches};
@@ -54,6 +54,8 @@ struct Plan {
     components: Vec<String>,
     scalar: &'static str,
     buffers: usize,
+    /// The way that messages go, as in the case file.
+    exchange: String,
     sweeps_per_exchange: usize,
     /// The cells along x and y of the tiles that rank 0's first patch is swept in, and the cache that their layers should stay
     /// in; none below three dimensions.
@@ -133,6 +135,7 @@ pub(super) fn run<P: Program<N>, const N: usize>(args: &Args, source: &Source, m
         components: layout.components.iter().map(|component| component.name.clone()).collect(),
         scalar: P::State::kind().name(),
         buffers: layout.buffers,
+        exchange: case.run.exchange.word().to_owned(),
         sweeps_per_exchange: program.needs().sweeps,
         tile: Patches::new(&layout.tiling, &partition, 0).regions().first().and_then(|patch| {
             let (extent, most) = (patch.extent(), program.tile(patch.extent())?);
@@ -238,7 +241,7 @@ fn describe(plan: &Plan) -> String {
     let span = |[least, most]: [String; 2]| if least == most { least } else { format!("{least} to {most}") };
     let bytes = |range: [u64; 2]| span(range.map(show::bytes));
     let exchanges = match plan.sweeps_per_exchange {
-        1 => "one for each sweep".into(),
+        1 => "one for each sweep".to_owned(),
         sweeps => format!("one for {sweeps} sweeps"),
     };
     let mut rows = vec![
@@ -276,9 +279,10 @@ fn describe(plan: &Plan) -> String {
         ),
         ("checkpoint", show::bytes(plan.checkpoint_bytes)),
     ];
-    if plan.bytes_a_cell_a_step.is_some() {
-        rows.push(("exchange", exchanges));
-    }
+    rows.push(match plan.bytes_a_cell_a_step {
+        Some(_) => ("exchange", format!("{exchanges}, by {}", plan.exchange)),
+        None => ("exchange", format!("by {}", plan.exchange)),
+    });
     if let Some(tile) = plan.tile {
         let cache = show::bytes(plan.core_cache_bytes as u64);
         rows.push((

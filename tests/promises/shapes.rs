@@ -98,6 +98,7 @@ fn a_plan_is_printed_for_people_and_for_programs() {
     let plan: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
     assert_eq!(plan["blocks"], 64);
     assert_eq!(plan["checkpoint_bytes"], 64 * 64 * 64 * 8);
+    assert_eq!(plan["exchange"], "shared_memory");
     // 64 blocks on 6 ranks: 9 to 11 each.
     assert_eq!(plan["staging_bytes_a_rank"], serde_json::json!([9 * 16 * 16 * 16 * 8, 11 * 16 * 16 * 16 * 8]));
     assert!(!room.path("heat.run").exists(), "nothing runs");
